@@ -1,0 +1,424 @@
+"""`ports.Server` on real PostgreSQL: SQL by `database.Session`, processes by the guard, files by `ServerFiles`.
+
+Every wait is bounded. No policy: when what happens is decided in `pgha.core`, here is how.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import replace
+
+from pgha.adapters.database import Session, SqlError
+from pgha.adapters.server_files import ServerFiles
+from pgha.adapters.server_jobs import Jobs
+from pgha.core.model import Position, parse_lsn, parse_standby_name
+from pgha.core.server import DataIdentity, Running, ServerView, Walsender
+from pgha.core.voters import barrier
+from pgha.errors import Refused
+from pgha.nodefile import NodeFile
+from pgha.pg import conf, control
+from pgha.ports import Clock, GuardLink, ServerStart, ServerTrouble
+
+LOOK_S = 0.5
+PROBE_S = 1.0
+SEAL_S = 2.0
+PREPARE_S = 2.0
+PROMOTE_S = 8.0
+NAMES_S = 3.0
+PACE_S = 0.002
+
+LOOK = """SELECT r, current_setting('server_version'), current_setting('primary_conninfo'),
+ current_setting('synchronous_standby_names'),
+ CASE WHEN r THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END,
+ CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
+ CASE WHEN r THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8) END,
+ (SELECT status || ' ' || coalesce(received_tli, 0) FROM pg_stat_wal_receiver),
+ (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+ CASE WHEN r THEN NULL ELSE (SELECT json_agg(json_build_array(application_name, state, flush_lsn, sync_priority))
+ FROM pg_stat_replication) END
+ FROM (SELECT pg_is_in_recovery() AS r) x"""
+
+SEALED = """SELECT current_setting('primary_conninfo'), pg_is_in_recovery(),
+ (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'),
+ CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END"""
+
+NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', 'nudge')"
+
+
+class PostgresServer:
+    """The node's server."""
+
+    def __init__(self, node: NodeFile, link: GuardLink, clock: Clock) -> None:
+        self.node, self.link, self.clock = node, link, clock
+        self.files = ServerFiles(node)
+        self.jobs = Jobs(node, link, clock, self.files)
+        self._session: Session | None = None
+        self._last = ServerView(Running.DOWN)
+        self._stop_asked: tuple[int, float] = (0, 0.0)
+        self._promoting = 0
+        self._checkpoint: Session | None = None
+        self._checkpoints = 0
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    def look(self) -> ServerView:
+        """The present state; keeps the last known role while the server does not answer."""
+        guard = self.link.state()
+        view = replace(
+            ServerView(Running.DOWN),
+            since_s=guard.started_s,
+            exits=guard.exits,
+            job=self.jobs.running,
+            job_failed=self.jobs.failed,
+            checkpoints=self._checkpoints,
+            why=guard.exit_status,
+            version=self._last.version,
+        )
+        if guard.postmaster == 0:
+            self._drop_session()
+            if guard.tree:
+                return self._seen(replace(view, running=Running.DYING))
+            running = Running.DOWN if self.files.identity() else Running.NO_DATA
+            return self._seen(replace(view, running=running))
+        if self._stop_asked[0] == guard.postmaster:
+            return self._seen(replace(view, running=Running.STOPPING, stop_asked_s=self._stop_asked[1]))
+        if self._last.since_s != guard.started_s:
+            self._drop_session()
+            self._last = replace(view, running=Running.STARTING)
+        return self._seen(self._ask(view))
+
+    def _seen(self, view: ServerView) -> ServerView:
+        self._last = view
+        return view
+
+    def _ask(self, view: ServerView) -> ServerView:
+        started_s = self.clock.now_s()
+        before = replace(
+            self._last, job=view.job, job_failed=view.job_failed, exits=view.exits, checkpoints=self._poll_checkpoint()
+        )
+        try:
+            row = self._sql(LOOK, deadline_s=started_s + LOOK_S)[0]
+        except SqlError as e:
+            if e.sqlstate == "57P03" and "shutting down" in str(e):
+                return replace(before, running=Running.STOPPING, stop_asked_s=before.stop_asked_s or started_s)
+            answered_s = started_s if e.sqlstate and before.answered_s else before.answered_s
+            return replace(before, answered_s=answered_s, why=str(e).splitlines()[-1][:200] if str(e) else "")
+        return _view(before, [x or "" for x in row], started_s)
+
+    def _sql(self, sql: str, *, deadline_s: float) -> list[list[str | None]]:
+        if self._session is None or self._session.closed:
+            self._session = self._connect(deadline_s=deadline_s)
+        return [list(r) for r in self._session.query(sql, deadline_s=deadline_s)]
+
+    def _connect(self, *, deadline_s: float, **more: str) -> Session:
+        """A new connection through the socket, as the superuser (peer); its own commits wait for nobody (redteam 27)."""
+        parts: dict[str, str | int] = {
+            "host": self.node.socket_dir,
+            "port": self.node.me.port,
+            "user": self.node.superuser,
+            "dbname": "postgres",
+            "application_name": "pgha",
+            "options": "-c synchronous_commit=local -c log_statement=none",
+        }
+        return Session(conf.conninfo(parts | more), self.clock, deadline_s=deadline_s)
+
+    def _drop_session(self) -> None:
+        for session in (self._session, self._checkpoint):
+            if session is not None:
+                session.close()
+        self._session = self._checkpoint = None
+
+    def probe(self) -> bool:
+        """A new connection that ran a query; an answer of the server's own is health too (redteam 20)."""
+        deadline_s = self.clock.now_s() + PROBE_S
+        try:
+            session = self._connect(deadline_s=deadline_s)
+            try:
+                session.query("SELECT 1", deadline_s=deadline_s)
+            finally:
+                session.close()
+        except SqlError as e:
+            return bool(e.sqlstate)
+        return True
+
+    def identity(self) -> DataIdentity | None:
+        """What lies in the data directory."""
+        return self.files.identity()
+
+    # -- starting and stopping -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """A sealed start."""
+        self._drop_session()
+        self._promoting = 0
+        self._stop_asked = (0, 0.0)
+        state = self.node.state_dir
+        try:
+            self.files.before_start()
+            order = ServerStart(
+                argv=[f"{self.node.bin_dir}/postgres", "-D", self.node.data_dir, "-c", f"config_file={state}/postgresql.conf"],
+                env=self.jobs.env,
+                data_dir=self.node.data_dir,
+                log_file=f"{state}/postgresql.log",
+            )
+            self.link.start(order)
+        except (OSError, Refused) as e:
+            raise ServerTrouble(f"the server can't be started: {e}") from e
+
+    def stop_fast(self) -> None:
+        """SIGINT to the postmaster; look says STOPPING from now on."""
+        guard = self.link.state()
+        if guard.postmaster:
+            if self._stop_asked[0] != guard.postmaster:
+                self._stop_asked = (guard.postmaster, self.clock.now_s())
+            self.link.signal("SIGINT")
+
+    def shut_down_at(self) -> Position | None:
+        """pg_control says `shut down`: beyond the start of the shutdown checkpoint record (redteam 16)."""
+        if control.raw_state(self.files.control_head()) != control.SHUTDOWNED:
+            return None
+        deadline_s = self.clock.now_s() + 2.0
+        argv = [f"{self.node.bin_dir}/pg_controldata", "-D", self.node.data_dir]
+        result = self.link.run_tool(argv, self.jobs.env, deadline_s=deadline_s)
+        try:
+            found = control.parse_control(result.tail)
+        except ValueError:
+            return None
+        return Position(found.timeline, found.checkpoint + 1) if found.state == "shut down" else None
+
+    # -- sealing and following -------------------------------------------------------------------------------
+
+    def _reload(self, text: str) -> None:
+        if self.files.write_live(text):
+            try:
+                self.link.signal("SIGHUP")
+            except OSError:
+                self.files.live_text = ""
+                raise
+
+    def seal(self) -> Position | None:
+        """Finding 2 of redteam: the startup process in RecoveryRetrieveRetryInterval, seen on a connection opened
+        after the reload that shows the empty value, proves that no walreceiver lives or can come."""
+        deadline_s = self.clock.now_s() + SEAL_S
+        self._reload(conf.live_conf())
+        with suppress(SqlError):
+            while self.clock.now_s() < deadline_s:
+                session = self._connect(deadline_s=deadline_s, replication="database")
+                try:
+                    position = self._seal_on(session, deadline_s)
+                finally:
+                    session.close()
+                if position is not None:
+                    return position
+                self.clock.sleep(PACE_S)
+        return None
+
+    def _seal_on(self, session: Session, deadline_s: float) -> Position | None:
+        """None: this connection was opened before the reload was seen."""
+        while self.clock.now_s() < deadline_s:
+            conninfo, recovery, event, paused = session.query(SEALED, deadline_s=deadline_s)[0]
+            if conninfo:
+                return None
+            if recovery != "t":
+                raise ServerTrouble("it is no standby")
+            if event == "RecoveryRetrieveRetryInterval":
+                row = session.query("IDENTIFY_SYSTEM", deadline_s=deadline_s)[0]
+                return Position(int(row[1] or 0), parse_lsn(row[2] or ""))
+            if paused == "t":
+                self._sql("SELECT pg_wal_replay_resume()", deadline_s=deadline_s)
+            if (event or "").startswith("RecoveryConflict") or event == "BufferPin":
+                self._sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                    " AND pid <> pg_backend_pid() AND (backend_xmin IS NOT NULL OR state <> 'idle')",
+                    deadline_s=deadline_s,
+                )
+            self.clock.sleep(PACE_S)
+        return None
+
+    def follow(self, holder: str, name: str) -> None:
+        """Stream from the holder. Decided by position before (redteam 1)."""
+        text = conf.live_conf(
+            primary_conninfo=conf.upstream(self.node, holder, name), slot=conf.slot_name(self.node.node)
+        )
+        self._reload(text)
+
+    # -- promotion and names ---------------------------------------------------------------------------------
+
+    def prepare_promotion(self, epoch: int, names: str) -> bool:
+        """History files so that PostgreSQL takes timeline `epoch`; the claim's names in force before pg_promote."""
+        deadline_s = self.clock.now_s() + PREPARE_S
+        self._reload(conf.live_conf(names=names))
+        self.files.fill_histories(1, epoch)
+        return self._shown(names, deadline_s)
+
+    def _shown(self, names: str, deadline_s: float) -> bool:
+        """A connection opened after the reload shows the names."""
+        while self.clock.now_s() < deadline_s:
+            with suppress(SqlError):
+                session = self._connect(deadline_s=deadline_s)
+                try:
+                    if session.query("SHOW synchronous_standby_names", deadline_s=deadline_s)[0][0] == names:
+                        return True
+                finally:
+                    session.close()
+            self.clock.sleep(PACE_S)
+        return False
+
+    def promote(self, epoch: int) -> tuple[Position, tuple[tuple[int, int], ...]] | None:
+        """pg_promote without its own polling (0.1 s steps), asked for once for each start of the server."""
+        deadline_s = self.clock.now_s() + PROMOTE_S
+        try:
+            if self._promoting != epoch:
+                self._sql("SELECT pg_promote(false)", deadline_s=deadline_s)
+                self._promoting = epoch
+            while self._sql("SELECT pg_is_in_recovery()", deadline_s=deadline_s)[0][0] == "t":
+                self.clock.sleep(PACE_S)
+                if self.clock.now_s() > deadline_s:
+                    return None
+            row = self._sql(
+                "SELECT pg_current_wal_flush_lsn(), substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)",
+                deadline_s=deadline_s,
+            )[0]
+        except SqlError:
+            return None
+        self.files.arm_standby()
+        position = Position(int(row[1] or "0", 16), parse_lsn(row[0] or ""))
+        if position.timeline != epoch:
+            raise ServerTrouble(f"promoted into timeline {position.timeline}, epoch {epoch} was to be it")
+        return position, self.files.forks(epoch)
+
+    def history(self) -> tuple[tuple[int, int], ...]:
+        """Forks of the timeline this primary is on."""
+        try:
+            return self.files.forks(self._last.position.timeline)
+        except (OSError, ValueError) as e:
+            raise ServerTrouble(f"the timeline's history can't be read: {e}") from e
+
+    def change_names(self, names: str, *, barrier: bool) -> bool:
+        """Design, 6 "Change of voters"; redteam 4 and 14."""
+        deadline_s = self.clock.now_s() + NAMES_S
+        waiting: Session | None = None
+        try:
+            if barrier:
+                waiting = self._raise_barrier(deadline_s)
+                if waiting is None:
+                    return False
+            self._reload(conf.live_conf(names=names))
+            if not self._shown(names, deadline_s):
+                return False
+            session = self._connect(deadline_s=deadline_s)
+            try:
+                session.query(NUDGE, deadline_s=deadline_s)
+            finally:
+                session.close()
+            return True
+        except SqlError:
+            return False
+        finally:
+            if waiting is not None:
+                waiting.close()
+
+    def _raise_barrier(self, deadline_s: float) -> Session | None:
+        """Returns once no process evaluates the old rule: every walsender shows priority 0 and a commit waits."""
+        self._reload(conf.live_conf(names=barrier()))
+        if not self._shown(barrier(), deadline_s):
+            return None
+        waiting = self._connect(deadline_s=deadline_s, options="-c synchronous_commit=on -c log_statement=none")
+        waiting.send("SELECT pg_logical_emit_message(true, 'pgha', 'barrier')")
+        waiting.answered  # noqa: B018  # flushes
+        proof = (
+            f"SELECT (SELECT count(*) FROM pg_stat_replication WHERE sync_priority > 0), (SELECT wait_event FROM"  # noqa: S608
+            f" pg_stat_activity WHERE pid = {waiting.pid:d})"
+        )
+        while self.clock.now_s() < deadline_s:
+            count, event = self._sql(proof, deadline_s=deadline_s)[0]
+            if count == "0" and event == "SyncRep":
+                return waiting
+            if waiting.answered:  # acknowledged: some process still had the old rule; try once more
+                waiting.send("SELECT pg_logical_emit_message(true, 'pgha', 'barrier')")
+            self.clock.sleep(PACE_S)
+        waiting.close()
+        return None
+
+    def wal_end(self) -> int | None:
+        """Flushed WAL end of a primary."""
+        try:
+            row = self._sql("SELECT pg_current_wal_flush_lsn()", deadline_s=self.clock.now_s() + LOOK_S)[0]
+        except SqlError:
+            return None
+        return parse_lsn(row[0] or "")
+
+    # -- in the background -----------------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """CHECKPOINT on a connection of its own; at most one."""
+        if self._checkpoint is not None:
+            return
+        with suppress(SqlError):
+            self._checkpoint = self._connect(deadline_s=self.clock.now_s() + LOOK_S)
+            self._checkpoint.send("CHECKPOINT")
+
+    def _poll_checkpoint(self) -> int:
+        session = self._checkpoint
+        if session is not None and session.answered:
+            with suppress(SqlError):
+                session.receive(deadline_s=self.clock.now_s() + LOOK_S)
+                self._checkpoints += 1
+            session.close()
+            self._checkpoint = None
+        return self._checkpoints
+
+    def begin_clone(self, holder: str) -> None:
+        """In the background, see `Jobs`."""
+        self.jobs.clone(holder)
+
+    def begin_rewind(self, holder: str) -> None:
+        """In the background, see `Jobs`."""
+        self._drop_session()
+        self.jobs.rewind(holder)
+
+    def settle(self, *, primary: bool) -> None:
+        """One physical slot a member; on a standby none that holds WAL; old copies away once it streams."""
+        others = [conf.slot_name(n) for n in self.node.nodes if n != self.node.node]
+        wanted = ", ".join(f"('{name}')" for name in others)
+        drop = "" if primary else (
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'physical'"  # noqa: S608
+            f" AND NOT active AND restart_lsn IS NOT NULL AND slot_name IN (VALUES {wanted});"
+        )
+        create = (
+            f"SELECT pg_create_physical_replication_slot(v) FROM (VALUES {wanted}) AS x(v)"  # noqa: S608
+            " WHERE v NOT IN (SELECT slot_name FROM pg_replication_slots)"
+        )
+        if others:
+            with suppress(SqlError):
+                self._sql(drop + create, deadline_s=self.clock.now_s() + 2.0)
+        if not primary:
+            self.files.drop_old()
+
+
+def _view(before: ServerView, row: list[str], now_s: float) -> ServerView:
+    recovery, version, conninfo, names, end, replay, timeline, receiver, control_tli, walsenders = row
+    name = re.search(r"application_name='([^']*)'", conninfo)
+    parsed = parse_standby_name(name.group(1)) if name else None
+    epoch = parsed[1] if parsed else (-1 if conninfo else 0)
+    status, _, received = receiver.partition(" ")
+    tli = int(timeline, 16) if timeline else int(received or 0) or int(control_tli or 0)
+    senders = tuple(
+        Walsender(name=a or "", state=s or "", flush=parse_lsn(f) if f else 0, sync_priority=int(p or 0))
+        for a, s, f, p in (json.loads(walsenders) if walsenders else ())
+    )
+    return replace(
+        before,
+        running=Running.STANDBY if recovery == "t" else Running.PRIMARY,
+        position=Position(tli, parse_lsn(end) if end else 0),
+        replay=Position(tli, parse_lsn(replay) if replay else 0),
+        upstream_epoch=epoch,
+        receiving=status == "streaming",
+        names=names,
+        walsenders=senders,
+        answered_s=now_s,
+        version=version,
+        why="",
+    )

@@ -1,0 +1,156 @@
+"""The files of a node's PostgreSQL: what must lie there before each start, what a promotion needs, old copies.
+
+Standard library and `pgha.pg` only. Every write is durable before it returns. No policy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+
+from pgha.adapters.local import replace_file, sync_dir
+from pgha.core.server import DataIdentity
+from pgha.nodefile import NodeFile
+from pgha.pg import conf, control
+
+OWNED = ("primary_conninfo", "primary_slot_name", "synchronous_standby_names", "restore_command", "port")
+
+
+class ServerFiles:
+    """Paths and file work for one node."""
+
+    def __init__(self, node: NodeFile) -> None:
+        self.node = node
+        self.data = node.data_dir
+        self.live_text = ""
+
+    def path(self, *names: str) -> str:
+        """A path inside the data directory."""
+        return os.path.join(self.data, *names)
+
+    def control_head(self) -> bytes:
+        """The first bytes of pg_control; empty when there is none."""
+        try:
+            with open(self.path("global", "pg_control"), "rb") as f:
+                return f.read(32)
+        except OSError:
+            return b""
+
+    def identity(self) -> DataIdentity | None:
+        """Where the data directory lies and whose it is; None when nothing usable is there."""
+        system = control.raw_system(self.control_head())
+        if not system or not os.path.exists(self.path("PG_VERSION")):
+            return None
+        there = os.stat(self.data)
+        return DataIdentity(there.st_dev, there.st_ino, system)
+
+    def write_live(self, text: str) -> bool:
+        """Replace the live settings durably; False when they were these already."""
+        if text == self.live_text:
+            return False
+        replace_file(f"{self.node.state_dir}/{conf.LIVE}", text.encode(), 0o600)
+        self.live_text = text
+        return True
+
+    def before_start(self) -> None:
+        """Everything that makes a start a sealed one (design, 5 "every start is sealed")."""
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        state = self.node.state_dir
+        self.live_text = ""
+        self.write_live(conf.live_conf())
+        replace_file(f"{state}/postgresql.conf", conf.main_conf(self.node).encode(), 0o600)
+        replace_file(f"{state}/pg_hba.conf", conf.hba_conf(self.node).encode(), 0o600)
+        replace_file(f"{state}/pg_ident.conf", conf.ident_conf(self.node, user).encode(), 0o600)
+        os.makedirs(self.node.socket_dir, mode=0o755, exist_ok=True)
+        self._clean_auto_conf()
+        self._drop_fillers()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path("recovery.signal"))
+        self.arm_standby()
+
+    def arm_standby(self) -> None:
+        """standby.signal lies there: whoever starts this directory gets a read-only server."""
+        fd = os.open(self.path("standby.signal"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        sync_dir(self.data)
+
+    def _clean_auto_conf(self) -> None:
+        """postgresql.auto.conf is read last and is copied by clones: what pgha owns must not stand there."""
+        path = self.path("postgresql.auto.conf")
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as f:
+                lines = f.readlines()
+        except OSError:
+            return
+        kept = [x for x in lines if x.split("=", 1)[0].strip().lower() not in OWNED]
+        if kept != lines:
+            replace_file(path, "".join(kept).encode(errors="surrogateescape"), 0o600)
+
+    def _drop_fillers(self) -> None:
+        """Empty history files beyond the own timeline are left from a claim without promotion: they would hide
+        real timelines of those numbers (redteam 5)."""
+        own = self._own_timeline()
+        for name in self._histories():
+            path = self.path("pg_wal", name)
+            if int(name[:8], 16) > own and os.path.getsize(path) == 0:
+                os.unlink(path)
+        sync_dir(self.path("pg_wal"))
+
+    def _own_timeline(self) -> int:
+        """The highest timeline that this directory has WAL of, by its segment names."""
+        found = [1]
+        for name in os.listdir(self.path("pg_wal")):
+            if len(name) == 24 and all(c in "0123456789ABCDEF" for c in name):
+                found.append(int(name[:8], 16))
+        return max(found)
+
+    def _histories(self) -> list[str]:
+        return [n for n in os.listdir(self.path("pg_wal")) if len(n) == 16 and n.endswith(".history")]
+
+    def fill_histories(self, own: int, epoch: int) -> None:
+        """An empty history file for each missing number between, so that PostgreSQL takes `epoch` (design, 6)."""
+        for number in range(own + 1, epoch):
+            path = self.path("pg_wal", control.history_name(number))
+            with contextlib.suppress(FileExistsError):
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                os.fsync(fd)
+                os.close(fd)
+        sync_dir(self.path("pg_wal"))
+
+    def forks(self, timeline: int) -> tuple[tuple[int, int], ...]:
+        """Of this timeline, oldest first. Raises OSError, ValueError."""
+        if timeline == 1:
+            return ()
+        with open(self.path("pg_wal", control.history_name(timeline)), encoding="ascii", errors="replace") as f:
+            return control.parse_history(f.read())
+
+    # -- clones: made beside, the old one kept until the node streams --------------------------------------
+
+    def new_dir(self, tag: str) -> str:
+        """An empty directory beside the data directory; leftovers of an interrupted clone are removed."""
+        parent = os.path.dirname(self.data)
+        for name in os.listdir(parent):
+            if name.startswith(os.path.basename(self.data) + ".new-"):
+                shutil.rmtree(os.path.join(parent, name))
+        return f"{self.data}.new-{tag}"
+
+    def swap_in(self, fresh: str, tag: str) -> None:
+        """The fresh directory takes the data directory's name; what was there is kept aside."""
+        if os.path.isdir(self.data) and not os.listdir(self.data):
+            os.rmdir(self.data)
+        if os.path.exists(self.data):
+            os.rename(self.data, f"{self.data}.old-{tag}")
+        os.rename(fresh, self.data)
+        sync_dir(os.path.dirname(self.data))
+
+    def drop_old(self) -> None:
+        """Old copies go once the node streams again."""
+        parent = os.path.dirname(self.data)
+        for name in os.listdir(parent):
+            if name.startswith(os.path.basename(self.data) + ".old-"):
+                shutil.rmtree(os.path.join(parent, name), ignore_errors=True)

@@ -1,0 +1,93 @@
+"""Clone and rewind: the long work on a data directory, one at a time, in a thread of its own.
+
+The programs run as children of the guard, so they die with the agent; every step can be interrupted and done again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+
+from pgha.adapters.server_files import ServerFiles
+from pgha.core.server import DataIdentity
+from pgha.nodefile import NodeFile
+from pgha.pg import conf, control
+from pgha.ports import Clock, GuardLink
+
+CLONE_S = 6 * 3600.0
+REWIND_S = 3600.0
+STOP_S = 30.0
+
+
+class Jobs:
+    """At most one job at a time. `running`: its name; `failed`: why the last one failed, empty when it did not."""
+
+    def __init__(self, node: NodeFile, link: GuardLink, clock: Clock, files: ServerFiles) -> None:
+        self.node, self.link, self.clock, self.files = node, link, clock, files
+        self.running = ""
+        self.failed = ""
+        self.on_clone: Callable[[DataIdentity], None] = lambda identity: None
+        self.env = {"PATH": f"{node.bin_dir}:/usr/bin:/bin", "LC_ALL": "C", "HOME": node.state_dir, "TZ": "UTC"}
+
+    def clone(self, holder: str) -> None:
+        """pg_basebackup into a new directory, which then takes the data directory's place."""
+        self._begin("cloning", lambda: self._clone(holder))
+
+    def rewind(self, holder: str) -> None:
+        """Fast stop, pg_rewind in place."""
+        self._begin("rewinding", lambda: self._rewind(holder))
+
+    def _begin(self, name: str, work: Callable[[], None]) -> None:
+        if self.running:
+            return
+        self.running, self.failed = name, ""
+        threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (OSError, ValueError) as e:
+            self.failed = str(e)[-300:]
+        finally:
+            self.running = ""
+
+    def _tool(self, argv: list[str], seconds: float) -> None:
+        result = self.link.run_tool(argv, self.env, deadline_s=self.clock.now_s() + seconds)
+        if result.code != 0:
+            last = [x for x in result.tail.strip().splitlines() if x.strip()]
+            raise OSError(f"{os.path.basename(argv[0])} ended with {result.code}: {last[-1] if last else 'no output'}")
+
+    def _clone(self, holder: str) -> None:
+        tag = secrets.token_hex(3)
+        self._stop()
+        fresh = self.files.new_dir(tag)
+        source = conf.upstream(self.node, holder, f"{self.node.node}-clone")
+        argv = [f"{self.node.bin_dir}/pg_basebackup", "-D", fresh, "-d", source, "-X", "stream", "-c", "fast", "--no-password"]
+        self._tool(argv, CLONE_S)
+        os.chmod(fresh, 0o700)
+        with open(f"{fresh}/global/pg_control", "rb") as f:
+            system = control.raw_system(f.read(32))
+        there = os.stat(fresh)
+        self.on_clone(DataIdentity(there.st_dev, there.st_ino, system))
+        self.files.swap_in(fresh, tag)
+
+    def _rewind(self, holder: str) -> None:
+        self._stop()
+        source = conf.upstream(self.node, holder, f"{self.node.node}-rewind", dbname="postgres")
+        argv = [f"{self.node.bin_dir}/pg_rewind", "-D", self.node.data_dir, f"--source-server={source}"]
+        try:
+            self._tool(argv, REWIND_S)
+        finally:
+            self.files.arm_standby()  # pg_rewind removes it when the source was just promoted (redteam 6)
+
+    def _stop(self) -> None:
+        """The server of this directory is down, cleanly where possible (a rewind needs that)."""
+        deadline_s = self.clock.now_s() + STOP_S
+        if self.link.state().postmaster:
+            self.link.signal("SIGINT")
+        while self.link.state().postmaster and self.clock.now_s() < deadline_s:
+            self.clock.sleep(0.02)
+        if not self.link.kill_tree(deadline_s=self.clock.now_s() + 5.0):
+            raise OSError("the server could not be stopped")

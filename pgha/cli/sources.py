@@ -1,0 +1,131 @@
+"""Where a command's cluster comes from, and the doors to store and machine: the CLI's composition root.
+
+Adapters are named here, and imported only when they are asked for.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pgha import nodefile
+from pgha.cli.options import Choice
+from pgha.errors import UsageError
+from pgha.ops.target import Target, from_inventory, from_node_file
+
+if TYPE_CHECKING:
+    from pgha.inventory import Inventory
+    from pgha.ops.bootstrap import Machine
+    from pgha.ports import Clock, Store
+
+SYSTEM_DIR = "/etc/pgha"
+ROOT_DEMO = "/var/tmp/pgha-demo"  # noqa: S108  # refused unless empty or ours
+SIZE_MAX = 1 << 20  # an inventory is a page or two; more is some other file
+NEXT = "give -i FILE, or make a cluster to try with: pgha demo up"
+
+
+def demo_dir() -> str:
+    """Where `pgha demo` lives when nothing else is said."""
+    if os.geteuid() == 0:
+        return ROOT_DEMO
+    return os.path.expanduser("~/.local/state/pgha/demo")
+
+
+def _candidates() -> list[str]:
+    """The places that are looked at without -i, in order; the first with a file wins."""
+    own = sorted(glob.glob(f"{SYSTEM_DIR}/*.yaml")) or sorted(glob.glob(f"{SYSTEM_DIR}/*.json"))
+    if os.path.isfile("inventory.yaml"):
+        return ["inventory.yaml"]
+    if len(own) > 1:
+        raise UsageError(f"{SYSTEM_DIR} holds several clusters", ", ".join(own), "choose one with -i FILE")
+    return own
+
+
+def find(choice: Choice) -> tuple[str, str]:
+    """(path, flags): which file names the cluster, and the flags a suggested command needs. Raises UsageError."""
+    if choice.node:
+        return choice.node, f"--node {choice.node} "
+    if choice.inventory:
+        return choice.inventory, f"-i {choice.inventory} "
+    named = os.environ.get("PGHA_INVENTORY")
+    if named:
+        return named, ""
+    found = _candidates()
+    if found:
+        return found[0], ""
+    demo = f"{demo_dir()}/inventory.yaml"
+    if os.path.isfile(demo):
+        print(f"no inventory given: using the demo's, {demo}", file=sys.stderr)
+        return demo, ""
+    raise UsageError("no inventory", f"none in PGHA_INVENTORY, ./inventory.yaml, {SYSTEM_DIR}, and no demo is up", NEXT)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as f:
+            raw = f.read(SIZE_MAX + 1)
+    except OSError as e:
+        raise UsageError(f"{path} can't be read", e.strerror or "", NEXT) from e
+    if len(raw) > SIZE_MAX:
+        raise UsageError(f"{path} is no inventory", f"larger than {SIZE_MAX >> 20} MB")
+    return raw
+
+
+def inventory_at(path: str) -> Inventory:
+    """The inventory in this file. Raises UsageError or Findings."""
+    from pgha import inventory
+
+    return inventory.parse(inventory.decode(_read(path), path), path)
+
+
+def inventory_of(choice: Choice) -> tuple[Inventory, str, str]:
+    """(inventory, path, flags) for commands that need the whole of it. Raises UsageError for a node's own file."""
+    path, flags = find(choice)
+    if path.endswith(".json") or choice.node:
+        raise UsageError(f"{path} is a node's own file", "this command needs the inventory", "give -i FILE")
+    return inventory_at(path), path, flags
+
+
+def target_of(choice: Choice) -> Target:
+    """The cluster a command works on."""
+    path, flags = find(choice)
+    if not (path.endswith(".json") or choice.node):
+        return from_inventory(inventory_at(path), path, flags)
+    try:
+        return from_node_file(nodefile.parse(_read(path).decode()), path, flags)
+    except ValueError as e:
+        raise UsageError(f"{path} is not a node file of pgha", str(e)) from e
+
+
+def clock() -> Clock:
+    """The machine's."""
+    from pgha.adapters.local import SystemClock
+
+    return SystemClock()
+
+
+def open_store(access: nodefile.StoreAccess) -> Store:
+    """etcd."""
+    from pgha.adapters.etcd import EtcdStore
+
+    return EtcdStore(access, clock())
+
+
+def machine_for(inventory: Inventory) -> Machine:
+    """This machine, as the inventory's local user."""
+    from pgha.adapters.binaries import MachineBinaries
+    from pgha.adapters.local import JsonKeep, LocalHost
+    from pgha.ops.bootstrap import Machine
+
+    host = LocalHost(inventory.local.user if inventory.local else "")
+    spec = inventory.postgres
+    return Machine(
+        host=host,
+        binaries=MachineBinaries(spec.bin_dir or "", spec.version, inventory.etcd.bin_dir or ""),
+        clock=clock(),
+        python=sys.executable,
+        open_store=open_store,
+        keep=lambda path: JsonKeep(path, host.owner),
+    )

@@ -1,0 +1,286 @@
+"""Classify: the only place where a number meets a threshold. Observation in, Situation out. Pure."""
+
+from __future__ import annotations
+
+from pgha.core import cover, voters
+from pgha.core.model import Copy, Member, Order, Seal, Tenure, parse_standby_name
+from pgha.core.observation import Observation, StoreView
+from pgha.core.server import Running
+from pgha.core.situation import Bid, Budget, Duty, Holder, Path, Server, Situation, Store
+
+READ_FRESH_S = 2.0  # a read older than this and one attempt is no present read
+YIELD_S = 0.3  # a better candidate gets this long
+GATHER_S = 0.15  # other voters that live get this long to seal too, so that the claim can name them
+TARGET_S = 1.0  # the target of a switchover gets this long
+START_S = 300.0  # recovery of a standby may take this long
+STOP_S = 10.0  # a fast stop may take this long
+CLAIM_S = 10.0  # from a claim to being writable
+LAG_MAX = 16 * 1024 * 1024  # a switchover's target may be this many bytes behind
+
+
+def classify(obs: Observation) -> Situation:
+    """The situation this observation is."""
+    holder = _holder(obs)
+    server = _server(obs)
+    return Situation(
+        store=_store(obs),
+        holder=holder,
+        server=server,
+        bid=_bid(obs),
+        path=_path(obs),
+        duty=_duty(obs) if holder is Holder.MINE_HELD and server is Server.PRIMARY else Duty.NONE,
+        budget=_budget(obs, holder, server),
+    )
+
+
+def _store(obs: Observation) -> Store:
+    view, memory = obs.store, obs.memory
+    if view is None or obs.now_s - view.sent_s > READ_FRESH_S + obs.timing.a_s:
+        return Store.SILENT
+    if view.cluster is None:
+        return Store.RESTORED  # an empty prefix is not a new cluster (faults.md R52)
+    if view.cluster.ident != memory.cluster or (obs.system and obs.system != view.cluster.system_identifier):
+        return Store.FOREIGN
+    if view.revision < memory.revision:
+        return Store.RESTORED
+    if view.leader is not None and (view.leader.epoch, view.leader.beat) < (memory.epoch, memory.beat):
+        return Store.RESTORED
+    return Store.FRESH
+
+
+def _holder(obs: Observation) -> Holder:
+    view = obs.store
+    leader = view.leader if view else None
+    if view is None or leader is None:
+        return Holder.ABSENT
+    if leader.tenure is Tenure.RELEASED:
+        return Holder.RELEASED
+    if leader.holder.node == obs.me:
+        if leader.incarnation != obs.incarnation or obs.tenancy.epoch != leader.epoch:
+            return Holder.FORMER_LIFE
+        age_s = obs.now_s - obs.tenancy.sent_s
+        if age_s >= obs.timing.f_hard_s:
+            return Holder.MINE_EXPIRED
+        if age_s >= obs.timing.f_soft_s:
+            return Holder.MINE_LATE
+        return Holder.MINE_CLAIMED if leader.tenure is Tenure.CLAIMED else Holder.MINE_HELD
+    if view.sent_s - obs.key_seen_s >= obs.timing.h_s:
+        return Holder.SILENT
+    return Holder.OTHER_CLAIMED if leader.tenure is Tenure.CLAIMED else Holder.OTHER_HELD
+
+
+_PLAIN = {
+    Running.NO_DATA: Server.NO_DATA,
+    Running.DOWN: Server.DOWN,
+    Running.DYING: Server.DYING,
+    Running.STARTING: Server.STARTING,
+    Running.STOPPING: Server.STOPPING,
+}
+
+
+def _server(obs: Observation) -> Server:
+    view = obs.server
+    if view.running is Running.DYING:
+        return Server.DYING
+    if view.job:
+        return Server.BUSY
+    if view.running in _PLAIN:
+        return _PLAIN[view.running]
+    answered_s = view.answered_s
+    if view.running is Running.PRIMARY:
+        answered_s = min(answered_s, max(obs.health_s, view.since_s))
+    if obs.now_s - answered_s > obs.timing.health_fresh_s:
+        return Server.HUNG
+    if view.running is Running.PRIMARY:
+        return Server.PRIMARY
+    if view.upstream_epoch == 0:
+        return Server.SEALED if obs.sealed is not None else Server.STRAY
+    leader = obs.store.leader if obs.store else None
+    if leader is None or leader.epoch != view.upstream_epoch or (stops_on_order(obs) and not view.receiving):
+        return Server.STRAY
+    return Server.FOLLOWING
+
+
+def stops_on_order(obs: Observation) -> bool:
+    """The holder is stopping for a switchover: a standby it has left measures, and follows nobody until it is over."""
+    view = obs.store
+    return (
+        view is not None
+        and view.leader is not None
+        and view.order is not None
+        and view.order.phase == "stopping"
+        and view.order.epoch == view.leader.epoch
+        and obs.now_s - obs.order_seen_s <= view.order.budget_s
+    )
+
+
+def seals_at(view: StoreView) -> tuple[Seal, ...]:
+    """The seals bound to the key's present revision; a key released after a clean stop is its holder's own."""
+    found = [m.seal for m in view.members.values() if m.seal and m.seal.revision == view.leader_revision]
+    leader = view.leader
+    if leader and leader.tenure is Tenure.RELEASED and leader.clean:
+        found.append(Seal(view.leader_revision, leader.holder, leader.position))
+    return tuple(found)
+
+
+def own_seal(obs: Observation) -> Seal | None:
+    """This node's seal at the key's present revision, when it still stands."""
+    seal, view = obs.memory.seal, obs.store
+    if seal is None or view is None or seal.revision != view.leader_revision or seal.copy != obs.copy:
+        return None
+    return seal
+
+
+def _bid(obs: Observation) -> Bid:
+    view, seal = obs.store, own_seal(obs)
+    if view is None or view.leader is None or seal is None or obs.sealed is None:
+        return Bid.NONE
+    mine = view.members.get(obs.me)
+    if mine is None or mine.seal != seal:
+        return Bid.UNPUBLISHED
+    if obs.nofailover:
+        return Bid.BARRED
+    seals = seals_at(view)
+    if not cover.covered(seal, seals, view.leader.sync):
+        return Bid.WAITING
+    return Bid.YIELDING if _yields(obs, view, seal, seals) else Bid.COVERED
+
+
+def _yields(obs: Observation, view: StoreView, seal: Seal, seals: tuple[Seal, ...]) -> bool:
+    waited_s = obs.now_s - obs.bid_s
+    leader = view.leader
+    assert leader is not None
+    if leader.tenure is Tenure.RELEASED and leader.target not in ("", obs.me) and waited_s < TARGET_S:
+        return True
+    if waited_s < YIELD_S and leader.target != obs.me:
+        first = cover.best([_candidate(m) for m in view.members.values() if m.seal in seals])
+        if first is not None and first.name != obs.me:
+            return True
+    if waited_s < GATHER_S and leader.sync:
+        here = {s.copy for s in seals}
+        return any(v not in here and v.node in view.members for v in leader.sync[-1].voters)
+    return False
+
+
+def _candidate(member: Member) -> cover.Candidate:
+    assert member.seal is not None
+    return cover.Candidate(
+        seal=member.seal, priority=member.priority, name=member.node, barred=member.nofailover, replay_behind=0
+    )
+
+
+def _path(obs: Observation) -> Path:
+    leader = obs.store.leader if obs.store else None
+    if leader is None or obs.sealed is None or leader.tenure is not Tenure.HELD or stops_on_order(obs):
+        return Path.UNKNOWN
+    if obs.sealed.timeline == leader.epoch and obs.sealed.lsn > leader.position.lsn:
+        return Path.UNKNOWN  # the key's position is up to K old
+    if cover.path(obs.sealed, leader.epoch, leader.position.lsn, leader.forks) is cover.Path.FOLLOW:
+        return Path.FOLLOW
+    if not leader.checkpointed:
+        return Path.UNKNOWN  # redteam 7: before it pg_rewind of 13 to 15 finds nothing to do
+    return Path.CLONE if obs.rewound else Path.REWIND
+
+
+def followers(obs: Observation) -> tuple[voters.Follower, ...]:
+    """The walsenders that carry a name of ours; one that is there twice is not believed (redteam 9)."""
+    names = [w.name for w in obs.server.walsenders]
+    found = []
+    for w in obs.server.walsenders:
+        parsed = parse_standby_name(w.name)
+        if parsed is None:
+            continue
+        copy, epoch = parsed
+        streaming = w.state == "streaming" and names.count(w.name) == 1
+        found.append(
+            voters.Follower(
+                copy=copy,
+                epoch=epoch,
+                streaming=streaming,
+                flush=w.flush,
+                sync_priority=w.sync_priority,
+                silent_s=0.0,
+                caught_up=streaming and obs.server.position.lsn - w.flush <= LAG_MAX,
+            )
+        )
+    return tuple(found)
+
+
+def voter_view(obs: Observation) -> voters.VoterView | None:
+    """The holder's view of its voters; None when this node does not hold the key."""
+    leader = obs.store.leader if obs.store else None
+    if obs.store is None or leader is None or obs.copy is None or leader.holder != obs.copy or not leader.sync:
+        return None
+    marked = obs.mark[1] if obs.mark and obs.mark[0] == obs.server.names else None
+    return voters.VoterView(
+        me=obs.copy,
+        epoch=leader.epoch,
+        sync=leader.sync,
+        names_now=obs.server.names,
+        followers=followers(obs),
+        missing_s=obs.missing_s,
+        configured_copies=obs.store.settings.copies,
+        drop_after_s=obs.timing.voter_drop_s,
+        durability=obs.store.settings.durability,
+        marked_lsn=marked,
+        keep_out=frozenset(),
+    )
+
+
+def order_problem(obs: Observation, order: Order) -> str:
+    """Why the holder can't carry out this switchover; empty when it can."""
+    view = obs.store
+    leader = view.leader if view else None
+    if view is None or leader is None:
+        return "no leader key"
+    if order.kind != "switchover":
+        return f"unknown kind of order {order.kind!r}"
+    if order.epoch != leader.epoch or order.source != obs.me:
+        return f"made for epoch {order.epoch} and {order.source}, this is epoch {leader.epoch} and {obs.me}"
+    if order.target == obs.me:
+        return f"{obs.me} is the primary already"
+    member = view.members.get(order.target)
+    if member is None:
+        return f"{order.target} is not a member"
+    if member.nofailover:
+        return f"{order.target} is tagged nofailover"
+    voting = leader.sync[-1].voters if leader.sync else frozenset[Copy]()
+    if view.settings.durability != "async" and not any(v.node == order.target for v in voting):
+        return f"{order.target} is no voter"
+    there = [f for f in followers(obs) if f.copy.node == order.target and f.epoch == leader.epoch and f.streaming]
+    if not there:
+        return f"{order.target} does not stream"
+    behind = obs.server.position.lsn - there[0].flush
+    if behind > LAG_MAX:
+        return f"{order.target} is {behind} bytes behind, the limit is {LAG_MAX}"
+    if obs.now_s - obs.order_seen_s > order.budget_s:
+        return f"not done within {order.budget_s:g} s"
+    return ""
+
+
+def _duty(obs: Observation) -> Duty:
+    view = obs.store
+    assert view is not None and view.leader is not None
+    order = view.order
+    if order is not None and order.phase in ("asked", "accepted", "stopping"):
+        if order_problem(obs, order):
+            return Duty.REFUSE
+        return Duty.HAND_OVER if obs.prepared == order.ident else Duty.PREPARE
+    state = voter_view(obs)
+    if state is not None and not isinstance(voters.next_step(state), voters.Settled):
+        return Duty.VOTERS
+    if view.leader.epoch not in view.history or not view.leader.checkpointed:
+        return Duty.RECORD
+    return Duty.NONE
+
+
+def _budget(obs: Observation, holder: Holder, server: Server) -> Budget:
+    if server is Server.DOWN:
+        return Budget.EARLY if obs.now_s < obs.start_after_s else Budget.WITHIN
+    if holder is Holder.MINE_CLAIMED and obs.now_s - obs.tenancy.claimed_s > CLAIM_S:
+        return Budget.SPENT
+    if server is Server.STARTING and obs.now_s - obs.server.since_s > START_S:
+        return Budget.SPENT
+    if server is Server.STOPPING and obs.now_s - obs.server.stop_asked_s > STOP_S:
+        return Budget.SPENT
+    return Budget.WITHIN

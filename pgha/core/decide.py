@@ -1,0 +1,249 @@
+"""Choose: every situation has exactly one rule, ordered safety before duty before comfort.
+
+Pure and total. `reasons` computes why by calling the same function (a reason is an axis that, flipped, would change
+the rule), so an explanation can't differ from the decision. Sources: design sections 5 to 7, redteam.md findings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from pgha.core.situation import AXES, Bid, Budget, Duty, Holder, Path, Server, Situation, Store
+
+
+class Action(Enum):
+    """What may be done: each has exactly one function in watchdog/act.py."""
+
+    NONE = "nothing"
+    FENCE = "kill the whole process tree"
+    STOP = "stop the server fast"
+    START = "start the server as a sealed standby"
+    RELEASE = "release the leader key"
+    SEAL = "cut the server off, measure its position, publish the seal"
+    UNFOLLOW = "cut the server off and measure its position"
+    PUBLISH = "publish the seal"
+    CLAIM = "claim the leader key"
+    PROMOTE = "promote the server"
+    ANNOUNCE = "say that the server is writable"
+    FOLLOW = "follow the holder"
+    REWIND = "rewind the data directory"
+    CLONE = "clone the holder"
+    VOTERS = "change the voters by one step"
+    RECORD = "write history and do the first checkpoint"
+    REFUSE = "refuse the order"
+    PREPARE = "checkpoint before the switchover"
+    HAND_OVER = "stop, and release to the target"
+
+
+class Rule(Enum):
+    """Stable id, the action, and the sentence an operator reads."""
+
+    R100_FENCE_NO_RIGHT = (Action.FENCE, "writable without holding the leader key: every process is killed")
+    R110_FENCE_EXPIRED = (Action.FENCE, "the lease has run out: every process is killed")
+    R120_FENCE_ORPHANS = (Action.FENCE, "the postmaster is gone, its other processes are killed")
+    R130_FENCE_HUNG = (Action.FENCE, "the server does not answer: every process is killed")
+    R140_FENCE_SLOW_STOP = (Action.FENCE, "the server does not stop in time: every process is killed")
+    R150_STOP_LATE = (Action.STOP, "the leader key could not be renewed: the server is stopped before its time runs out")
+    R160_WAIT_STOP = (Action.NONE, "the server stops")
+    R170_FENCE_SLOW_START = (Action.FENCE, "the server does not come up in time: every process is killed")
+    R200_FOREIGN = (Action.NONE, "store and data directory belong to different clusters: nothing is touched")
+    R210_RESTORED = (Action.NONE, "the store shows less than was seen before (restored?): the operator decides")
+    R220_STORE_SILENT = (Action.NONE, "the store does not answer: everybody keeps its role while it can prove it")
+    R230_BUSY = (Action.NONE, "the data directory is being rebuilt")
+    R240_NO_LEADER_KEY = (Action.NONE, "there is no leader key, which is not a vacancy: the operator decides")
+    R300_RELEASE_DOWN = (Action.RELEASE, "the server is down: the leader key is released at once")
+    R310_FENCE_NOT_PRIMARY = (Action.FENCE, "this node holds the key and its server is a standby: ended, then released")
+    R320_RELEASE_FORMER = (Action.RELEASE, "the key names an earlier life of this watchdog, nothing runs: released")
+    R330_FENCE_UNPROMOTED = (Action.FENCE, "claimed and not writable in time: the server is ended, then released")
+    R335_MEASURE_CLAIMED = (Action.UNFOLLOW, "claimed, the server's position is measured again before its promotion")
+    R340_PROMOTE = (Action.PROMOTE, "claimed with cover: the server is promoted")
+    R350_ANNOUNCE = (Action.ANNOUNCE, "the server is writable: the leader key says so")
+    R360_WAIT_HOLDER_START = (Action.NONE, "this node holds the key, its server has not answered yet")
+    R400_HAND_OVER = (Action.HAND_OVER, "switchover: the server stops and the key goes to the target")
+    R410_PREPARE = (Action.PREPARE, "switchover: a checkpoint first, while clients work")
+    R420_REFUSE = (Action.REFUSE, "the order can't be carried out: refused")
+    R430_VOTERS = (Action.VOTERS, "the voters change")
+    R440_RECORD = (Action.RECORD, "the take-over is recorded, the first checkpoint done")
+    R450_HOLD = (Action.NONE, "this node is the primary")
+    R500_CLONE_EMPTY = (Action.CLONE, "no data directory: the holder is cloned")
+    R510_START = (Action.START, "the server is down: it starts as a sealed standby")
+    R520_LEAVE_MOMENT = (Action.NONE, "the server crashed: a moment is left to the voters, and longer between starts that fail")
+    R530_WAIT_START = (Action.NONE, "the server starts")
+    R540_FOLLOWING = (Action.NONE, "this node follows the primary")
+    R550_UNFOLLOW = (Action.UNFOLLOW, "the server follows nobody rightful: it is cut off and measured")
+    R560_SEALED_UNTIL_MOVE = (Action.NONE, "sealed at this very revision of the key: it must move before this node follows")
+    R570_FOLLOW = (Action.FOLLOW, "the position lies on the holder's history: this node follows")
+    R580_REWIND = (Action.REWIND, "the position lies beyond the fork: the directory is rewound")
+    R590_CLONE = (Action.CLONE, "the position lies beyond the fork and can't be rewound: the holder is cloned")
+    R595_WAIT_PATH = (Action.NONE, "the holder has not said enough yet to follow it")
+    R600_WAIT_CLAIMANT = (Action.NONE, "another node has claimed and is about to be writable")
+    R610_NO_DATA = (Action.NONE, "no data directory and nobody to clone: waits for a primary")
+    R620_SEAL = (Action.SEAL, "the key is free: the server is cut off, measured, and sealed")
+    R630_PUBLISH = (Action.PUBLISH, "the seal goes to the store")
+    R640_WAIT_SEALS = (Action.NONE, "sealed: without more seals an acknowledged commit could be missing")
+    R650_YIELD = (Action.NONE, "sealed and covered: a better candidate goes first")
+    R660_BARRED = (Action.NONE, "sealed: this node is not to lead")
+    R670_CLAIM = (Action.CLAIM, "the seals cover all that was acknowledged: the key is claimed")
+
+    def __init__(self, action: Action, sentence: str) -> None:
+        self.action, self.sentence = action, sentence
+
+    @property
+    def ident(self) -> str:
+        """R340 and the like: stable over versions."""
+        return self.name.split("_", 1)[0]
+
+
+MINE = (Holder.MINE_CLAIMED, Holder.MINE_HELD, Holder.MINE_LATE, Holder.MINE_EXPIRED)
+
+
+def choose(s: Situation) -> Rule:
+    """The one rule for this situation. Total."""
+    return _safety(s) or _store(s) or _duty(s) or _standby(s)
+
+
+def _safety(s: Situation) -> Rule | None:
+    """Whoever could write without the right is ended first, whatever the store says now."""
+    if s.server is Server.DYING:
+        return Rule.R120_FENCE_ORPHANS
+    if s.server is Server.STOPPING:
+        return Rule.R140_FENCE_SLOW_STOP if _overdue(s) else Rule.R160_WAIT_STOP
+    if s.server is Server.PRIMARY and s.holder not in MINE:
+        return Rule.R100_FENCE_NO_RIGHT
+    if s.server is Server.PRIMARY and s.holder is Holder.MINE_EXPIRED:
+        return Rule.R110_FENCE_EXPIRED
+    if s.server is Server.PRIMARY and s.holder is Holder.MINE_LATE:
+        return Rule.R150_STOP_LATE
+    if s.server is Server.HUNG:
+        return Rule.R130_FENCE_HUNG
+    if s.server is Server.STARTING and s.budget is Budget.SPENT:
+        return Rule.R170_FENCE_SLOW_START
+    return None
+
+
+def _overdue(s: Situation) -> bool:
+    return s.budget is Budget.SPENT or s.holder is Holder.MINE_EXPIRED
+
+
+def _store(s: Situation) -> Rule | None:
+    """Without a trustworthy, present read nothing is begun."""
+    if s.store is Store.FOREIGN:
+        return Rule.R200_FOREIGN
+    if s.store is Store.RESTORED:
+        return Rule.R210_RESTORED
+    if s.store is Store.SILENT:
+        return Rule.R220_STORE_SILENT
+    if s.server is Server.BUSY:
+        return Rule.R230_BUSY
+    if s.holder is Holder.ABSENT:
+        return Rule.R240_NO_LEADER_KEY
+    return None
+
+
+def _duty(s: Situation) -> Rule | None:
+    """What the node does whose name is in the key."""
+    if s.holder is Holder.FORMER_LIFE:
+        return Rule.R320_RELEASE_FORMER
+    if s.holder not in MINE:
+        return None
+    if s.server in (Server.NO_DATA, Server.DOWN):
+        return Rule.R300_RELEASE_DOWN
+    if s.server is Server.STARTING:
+        return Rule.R360_WAIT_HOLDER_START
+    if s.holder is Holder.MINE_CLAIMED:
+        return _claimed(s)
+    if s.server is not Server.PRIMARY:
+        return Rule.R310_FENCE_NOT_PRIMARY
+    match s.duty:
+        case Duty.HAND_OVER:
+            return Rule.R400_HAND_OVER
+        case Duty.PREPARE:
+            return Rule.R410_PREPARE
+        case Duty.REFUSE:
+            return Rule.R420_REFUSE
+        case Duty.VOTERS:
+            return Rule.R430_VOTERS
+        case Duty.RECORD:
+            return Rule.R440_RECORD
+        case Duty.NONE:
+            return Rule.R450_HOLD
+
+
+def _claimed(s: Situation) -> Rule:
+    """A promotion that was asked for may still happen: before a release the server is ended."""
+    if s.server is Server.PRIMARY:
+        return Rule.R350_ANNOUNCE
+    if s.budget is Budget.SPENT:
+        return Rule.R330_FENCE_UNPROMOTED
+    return Rule.R340_PROMOTE if s.server is Server.SEALED else Rule.R335_MEASURE_CLAIMED
+
+
+def _standby(s: Situation) -> Rule:
+    """What everybody else does: come up sealed, then follow, or seal and perhaps claim."""
+    free = s.holder in (Holder.RELEASED, Holder.SILENT)
+    if s.server is Server.NO_DATA:
+        return Rule.R500_CLONE_EMPTY if s.holder is Holder.OTHER_HELD else Rule.R610_NO_DATA
+    if s.server is Server.DOWN:
+        return Rule.R520_LEAVE_MOMENT if s.budget is Budget.EARLY else Rule.R510_START
+    if s.server is Server.STARTING:
+        return Rule.R530_WAIT_START
+    if free:
+        return _candidate(s)
+    if s.server is Server.FOLLOWING and s.holder is Holder.OTHER_HELD:
+        return Rule.R540_FOLLOWING
+    if s.server is not Server.SEALED:
+        return Rule.R550_UNFOLLOW
+    if s.holder is Holder.OTHER_CLAIMED:
+        return Rule.R600_WAIT_CLAIMANT
+    if s.bid is not Bid.NONE:
+        return Rule.R560_SEALED_UNTIL_MOVE
+    match s.path:
+        case Path.FOLLOW:
+            return Rule.R570_FOLLOW
+        case Path.REWIND:
+            return Rule.R580_REWIND
+        case Path.CLONE:
+            return Rule.R590_CLONE
+        case Path.UNKNOWN:
+            return Rule.R595_WAIT_PATH
+
+
+def _candidate(s: Situation) -> Rule:
+    if s.server is not Server.SEALED or s.bid is Bid.NONE:
+        return Rule.R620_SEAL
+    match s.bid:
+        case Bid.UNPUBLISHED:
+            return Rule.R630_PUBLISH
+        case Bid.BARRED:
+            return Rule.R660_BARRED
+        case Bid.WAITING:
+            return Rule.R640_WAIT_SEALS
+        case Bid.YIELDING:
+            return Rule.R650_YIELD
+        case Bid.COVERED:
+            return Rule.R670_CLAIM
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """An axis that decided: as it is, and which rule each other value would have given."""
+
+    axis: str
+    value: Enum
+    instead: tuple[tuple[Enum, Rule], ...]
+
+
+def _flipped(s: Situation, axis: str, value: Enum) -> Situation:
+    changes: dict[str, object] = {axis: value}
+    return replace(s, **changes)  # type: ignore[arg-type]  # AXES pairs each name with its type
+
+
+def reasons(s: Situation) -> tuple[Reason, ...]:
+    """Why this rule: the axes that, flipped alone, would change it."""
+    here, found = choose(s), []
+    for axis, values in AXES.items():
+        flips = tuple((v, rule) for v in values if (rule := choose(_flipped(s, axis, v))) is not here)
+        if flips:
+            found.append(Reason(axis, getattr(s, axis), flips))
+    return tuple(found)

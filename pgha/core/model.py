@@ -1,0 +1,218 @@
+"""The values everything else speaks in. Frozen, slotted, hashable; equal inputs give equal outputs.
+
+May import nothing of pgha. Times are seconds of CLOCK_BOOTTIME, LSNs are integers (bytes of WAL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+MAX_NODE_NAME = 40  # `<node>.<data id>.<epoch>` must fit in PostgreSQL's 63 characters
+BARRIER = "pgha-barrier"  # a standby name nobody has
+
+
+def format_lsn(lsn: int) -> str:
+    """PostgreSQL's notation: 0/16B3748."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+def parse_lsn(text: str) -> int:
+    """Raises ValueError for anything but PostgreSQL's notation."""
+    high, slash, low = text.partition("/")
+    if not slash or not 1 <= len(high) <= 8 or not 1 <= len(low) <= 8:
+        raise ValueError(f"not an LSN: {text!r}")
+    return (int(high, 16) << 32) | int(low, 16)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in the WAL. Ordered by timeline first: the timeline is the epoch, and a taker had cover (design, 6)."""
+
+    timeline: int
+    lsn: int
+
+    def __str__(self) -> str:
+        return f"{self.timeline}:{format_lsn(self.lsn)}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Copy:
+    """One data directory: the node and the id of what lies there. A clone is a new copy, a rewound one is not."""
+
+    node: str
+    data: str
+
+    def standby_name(self, epoch: int) -> str:
+        """The application_name under which this copy may follow the holder of `epoch`."""
+        return f"{self.node}.{self.data}.{epoch}"
+
+    def __str__(self) -> str:
+        return f"{self.node}.{self.data}"
+
+
+def parse_standby_name(text: str) -> tuple[Copy, int] | None:
+    """The inverse of Copy.standby_name; None when it is not one of ours."""
+    parts = text.split(".")
+    if len(parts) != 3 or not all(parts) or not parts[2].isdecimal():
+        return None
+    return Copy(parts[0], parts[1]), int(parts[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An entry of `sync`: commits may have been acknowledged by `holder` once `k` of `voters` had flushed them.
+
+    k = 0 and no voters: acknowledged by the holder alone.
+    """
+
+    holder: Copy
+    voters: frozenset[Copy]
+    k: int
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.k <= len(self.voters), f"k={self.k} of {len(self.voters)} voters"
+        assert self.k > 0 or not self.voters, "voters without k"
+        assert self.holder not in self.voters, "the holder is no voter"
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A node's promise: at the leader key's revision `revision` it receives nothing more, has WAL to `position`."""
+
+    revision: int
+    copy: Copy
+    position: Position
+
+
+class Tenure(Enum):
+    """What the leader key says of its holder."""
+
+    CLAIMED = "claimed"  # won, not yet writable
+    HELD = "held"  # writable
+    RELEASED = "released"  # its process tree is gone: no H to wait
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The leader key.
+
+    incarnation: of the guard under which the holder's server runs.
+    beat: rises with every write of this key.
+    position: HELD: the last known WAL end; RELEASED and `clean`: the end of the shutdown checkpoint, which is the
+        holder's own seal; else the last known one, for showing only.
+    forks: of the holder's timeline, oldest first: (timeline, LSN at which it was left). Of the newest 32.
+    checkpointed: the new primary has done its first checkpoint (before it, pg_rewind of 13 to 15 does nothing).
+    target: RELEASED to this node (switchover), "" to anybody.
+    """
+
+    holder: Copy
+    incarnation: str
+    epoch: int
+    beat: int
+    tenure: Tenure
+    sync: tuple[Rule, ...]
+    position: Position = Position(0, 0)
+    clean: bool = False
+    checkpointed: bool = False
+    forks: tuple[tuple[int, int], ...] = ()
+    target: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a node publishes of itself in members/<node>. Facts for showing, and its seal.
+
+    state: a word for people (see `MemberState`); upstream_epoch: of the holder it follows, 0 when none.
+    replay: its replay position (Position(0, 0) when unknown).
+    standbys: on a primary, its followers: copy name to (state, flush LSN).
+    """
+
+    node: str
+    incarnation: str
+    beat: int
+    host: str
+    port: int
+    data: str = ""
+    state: str = "starting"
+    primary: bool = False
+    position: Position = Position(0, 0)
+    replay: Position = Position(0, 0)
+    seal: Seal | None = None
+    upstream_epoch: int = 0
+    priority: int = 0
+    nofailover: bool = False
+    version: str = ""
+    postgres: str = ""
+    problem: str = ""
+    rule: str = ""
+    written_at: float = 0.0  # wall clock, for showing only
+    standbys: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def copy(self) -> Copy:
+        """The data directory this member has now."""
+        return Copy(self.node, self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`request`: the one cluster-level order in progress.
+
+    kind: "switchover". epoch: the order is void in any other. deadline_at: wall clock, for showing; agents count
+    `budget_s` on their own clock from when they first saw it.
+    phase: asked, accepted, stopping, handed, done, refused; `answer` says why.
+    """
+
+    kind: str
+    ident: str
+    epoch: int
+    source: str
+    target: str
+    budget_s: float
+    asked_by: str = ""
+    asked_at: float = 0.0
+    phase: str = "asked"
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`cluster`: written once. `ident` is random: two clusters of one name are told apart by it."""
+
+    ident: str
+    system_identifier: str
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`config`: the dynamic settings. failover_after_s is H; copies 0 means the default of the number of voters."""
+
+    revision: int = 0
+    failover_after_s: float = 6.0
+    durability: str = "quorum"
+    copies: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`history/<epoch>`: who took over from whom and why, with each phase's milliseconds."""
+
+    epoch: int
+    holder: str
+    source: str
+    kind: str
+    reason: str
+    position: Position
+    phases_ms: Mapping[str, float] = field(default_factory=dict)
+    asked_by: str = ""
+    at: float = 0.0
+    loss_bytes: int = 0
+
+
+def with_beat(leader: Leader, **changes: object) -> Leader:
+    """The same key, one beat later, with these changes."""
+    return replace(leader, beat=leader.beat + 1, **changes)  # type: ignore[arg-type]  # names are checked by replace

@@ -1,0 +1,86 @@
+"""What one node has measured at one moment: numbers, names with units, times on its own BOOTTIME. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Position, Seal, Settings
+from pgha.core.server import ServerView
+from pgha.core.timing import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The node's durable memory (design, 5 "Memory of a node").
+
+    cluster: id of the cluster. epoch, beat, revision: the highest seen in the store. seal: the last one taken, durable
+    before it is published. claimed: the epoch this node last claimed, durable before the server may be promoted.
+    """
+
+    cluster: str = ""
+    epoch: int = 0
+    beat: int = 0
+    revision: int = 0
+    seal: Seal | None = None
+    claimed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """The newest linearizable read. `sent_s`: when it was sent. Revisions are each key's own, 0 when absent."""
+
+    sent_s: float
+    revision: int
+    cluster: Cluster | None
+    settings: Settings
+    leader: Leader | None
+    leader_revision: int
+    members: Mapping[str, Member]
+    order: Order | None = None
+    order_revision: int = 0
+    history: Mapping[int, Event] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """This node's own hold on the key: epoch 0 when it has none. sent_s: when the last renewal that succeeded was sent."""
+
+    epoch: int = 0
+    sent_s: float = 0.0
+    claimed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything a decision may rest on.
+
+    key_seen_s: when the leader key's present revision was first seen here. sealed: the measured position while the
+    server is still cut off. bid_s: when this node's seal at the present revision was published (0.0: not).
+    health_s: when the last good health verdict began. missing_s: for how long each voter has not been streaming.
+    mark: (names, LSN): the WAL end read after these names came into force. order_seen_s: when the order was first seen.
+    start_after_s: no start of the server before. rewound: rewinds already done for the present epoch.
+    """
+
+    me: str
+    incarnation: str
+    now_s: float
+    timing: Timing
+    store: StoreView | None
+    server: ServerView
+    memory: Memory
+    tenancy: Tenancy = Tenancy()
+    copy: Copy | None = None
+    system: str = ""
+    sealed: Position | None = None
+    key_seen_s: float = 0.0
+    bid_s: float = 0.0
+    health_s: float = 0.0
+    start_after_s: float = 0.0
+    rewound: int = 0
+    nofailover: bool = False
+    missing_s: Mapping[Copy, float] = field(default_factory=dict)
+    mark: tuple[str, int] | None = None
+    order_seen_s: float = 0.0
+    prepared: str = ""

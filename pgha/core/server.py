@@ -1,0 +1,70 @@
+"""What a look at the node's PostgreSQL gives. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pgha.core.model import Position
+
+
+class Running(Enum):
+    """The server as processes and answers."""
+
+    NO_DATA = "no data directory"
+    DOWN = "down"
+    DYING = "dying"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    STANDBY = "standby"
+    PRIMARY = "primary"
+
+
+@dataclass(frozen=True, slots=True)
+class Walsender:
+    """A row of pg_stat_replication. `name` is the application_name; a name that is there twice is listed twice."""
+
+    name: str
+    state: str
+    flush: int
+    sync_priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """One look.
+
+    position: a primary's WAL end; a standby's received (or replayed) end, for showing only: a seal measures anew.
+    upstream_epoch: of the application_name in primary_conninfo; 0 when it is empty, -1 when it is not pgha's.
+    receiving: a walreceiver streams. names: synchronous_standby_names as the server has it.
+    running keeps the last known role while the server does not answer; answered_s is when it last did (0.0 never).
+    since_s: BOOTTIME of the postmaster's start. stop_asked_s: when a stop was asked for, 0.0 when not.
+    exits: postmasters that ended in this life of the guard. job: "", "cloning" or "rewinding"; job_failed: why the last one failed.
+    checkpoints: finished since this agent began. why: what it says for itself when it does not answer.
+    """
+
+    running: Running
+    position: Position = Position(0, 0)
+    replay: Position = Position(0, 0)
+    upstream_epoch: int = 0
+    receiving: bool = False
+    names: str = ""
+    walsenders: tuple[Walsender, ...] = ()
+    answered_s: float = 0.0
+    since_s: float = 0.0
+    stop_asked_s: float = 0.0
+    exits: int = 0
+    job: str = ""
+    job_failed: str = ""
+    checkpoints: int = 0
+    why: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataIdentity:
+    """A data directory: where it lies (device, inode) and whose it is (PostgreSQL's system identifier)."""
+
+    device: int
+    inode: int
+    system: str

@@ -1,0 +1,1 @@
+"""What an operator asks for, in terms of ports: bootstrap, status, switchover, demo, drill."""

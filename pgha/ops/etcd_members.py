@@ -1,0 +1,71 @@
+"""etcd members as processes of this machine: their command lines, and whether they are there.
+
+Policy only: starting goes through `Host`, asking through `ports.Store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgha.errors import StoreUnreachable
+from pgha.host import Host
+from pgha.ops.local_nodes import LocalNode, sort_out
+from pgha.ops.procs import living
+from pgha.ops.progress import Progress
+from pgha.ports import Clock, Store, StoreHealth
+
+HEALTHY_S = 20.0
+ASK_S = 1.0
+COMPACT = "5m"  # the heartbeats are writes: without compaction the history grows for ever
+
+
+def member_argv(etcd: str, node: LocalNode, members: Sequence[LocalNode], token: str) -> list[str]:
+    """etcd's command line for one member. `token` keeps members of two clusters from joining each other."""
+    client = f"http://{node.host}:{node.etcd_client_port}"
+    peer = f"http://{node.host}:{node.etcd_peer_port}"
+    everybody = ",".join(f"{m.name}=http://{m.host}:{m.etcd_peer_port}" for m in members)
+    options = {
+        "--name": node.name,
+        "--data-dir": node.etcd_dir,
+        "--listen-client-urls": client,
+        "--advertise-client-urls": client,
+        "--listen-peer-urls": peer,
+        "--initial-advertise-peer-urls": peer,
+        "--initial-cluster": everybody,
+        "--initial-cluster-token": token,
+        "--initial-cluster-state": "new",
+        "--auto-compaction-mode": "periodic",
+        "--auto-compaction-retention": COMPACT,
+        "--logger": "zap",
+        "--log-outputs": "stderr",
+    }
+    return [etcd, *(word for pair in options.items() for word in pair)]
+
+
+def start_missing(argvs: dict[str, list[str]], nodes: Sequence[LocalNode], host: Host, progress: Progress) -> None:
+    """Start each member that does not run."""
+    there = living()
+    for node in nodes:
+        if not node.has_etcd:
+            continue
+        if sort_out(node, there)["etcd"]:
+            progress.step(node.name, "etcd member already running")
+            continue
+        host.make_dir(node.etcd_dir)
+        host.spawn(argvs[node.name], cwd=node.dir, log_file=f"{node.log_dir}/etcd.log")
+        progress.step(node.name, f"etcd member started on {node.host}:{node.etcd_client_port}")
+
+
+def await_healthy(store: Store, clock: Clock, *, members: int, timeout_s: float = HEALTHY_S) -> StoreHealth:
+    """Wait until every member answers and a linearizable read does. Raises StoreUnreachable with what is missing."""
+    end = clock.now_s() + timeout_s
+    while True:
+        health = store.health(deadline_s=min(end, clock.now_s() + ASK_S))
+        if health.quorum and sum(m.reachable for m in health.members) >= members:
+            return health
+        if clock.now_s() >= end:
+            silent = ", ".join(f"{m.endpoint} {m.problem or 'silent'}" for m in health.members if not m.reachable)
+            raise StoreUnreachable(
+                f"etcd is not healthy after {timeout_s:g} s", silent or "no quorum", "look into <node>/log/etcd.log"
+            )
+        clock.sleep(0.05)

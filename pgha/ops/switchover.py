@@ -1,0 +1,270 @@
+"""The planned change of the primary, the operator's half: check, ask by one create-only commit, watch.
+
+The agents do it (design, 7). Phases of the order: asked, accepted, stopping, handed, done; refused with an answer. The
+new leader deletes the key at the end: no key and the target holding the leader key is done as well.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pgha import records
+from pgha.core.model import Leader, Member, Order, Tenure
+from pgha.errors import Busy, Exit, OutcomeUnknown, PghaError, Refused, RolledBack, StoreUnreachable, UsageError
+from pgha.ops.status import Seen, is_fresh, primary_of, standbys_of, voters_of
+from pgha.ops.target import Target
+from pgha.ports import Clock, Conflict, Guard, Store, StoreDown, Unknown, Write
+
+LAG_LIMIT_BYTES = 16 << 20
+BUDGET_S = 30.0
+TAKE_UP_S = 5.0  # an order nobody accepted by then is withdrawn
+READ_S = 2.0
+LOOK_S = 0.05
+EXPECTED_OUTAGE = "0.2 to 0.5 s"
+PHASES = {
+    "asked": "asked; waiting for the primary's agent",
+    "accepted": "accepted; checkpoint while clients still write",
+    "stopping": "writes stopped, the server shuts down",
+    "handed": "handed over, the target promotes",
+    "done": "the target accepts writes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A switchover that may be asked for. lag_bytes: of the target, by the primary's own view."""
+
+    source: str
+    target: str
+    epoch: int
+    lag_bytes: int
+
+    def lines(self, cluster: str) -> list[str]:
+        """What the operator reads before the question."""
+        return [
+            f"plan: {self.source} -> {self.target}  (cluster {cluster}, epoch {self.epoch} -> {self.epoch + 1})",
+            f"  {self.target} is a voter and streams, {self.lag_bytes} bytes behind (limit {LAG_LIMIT_BYTES >> 20} MB)",
+            f"  expected write outage {EXPECTED_OUTAGE}; no acknowledged commit is lost",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    member: Member
+    lag_bytes: int
+    refusal: str
+
+
+def plan(target: Target, seen: Seen, to: str | None) -> Plan:
+    """The switchover that would be asked for. Raises Refused, Busy, UsageError or StoreUnreachable when it may not."""
+    if seen.down:
+        raise StoreUnreachable("the store gave no answer", seen.down, target.command("list"))
+    leader, order = seen.records.leader, seen.records.order
+    if order is not None and order.phase not in ("done", "refused"):
+        raise busy(order, seen.at)
+    primary = primary_of(seen)
+    if leader is None or primary is None or not primary.primary:
+        why = "nobody holds the leader key and reports as primary"
+        raise Refused("there is no healthy primary to switch from", why, target.command("list"))
+    if "request" in seen.records.revisions and order is None:
+        raise Refused("the key request can't be understood", "it is left alone", target.command("list"))
+    if to is not None:
+        _check_name(target, seen, to, primary.node)
+    found = {c.member.node: c for c in _candidates(seen, leader, primary)}
+    if to is not None:
+        chosen = found[to]
+        if chosen.refusal:
+            raise Refused(f"{to} can't take over", chosen.refusal, target.command("list"))
+    else:
+        fit = [c for c in found.values() if not c.refusal]
+        if not fit:
+            why = "; ".join(f"{c.member.node}: {c.refusal}" for c in found.values()) or "there is no other node"
+            raise Refused("no node can take over", why, target.command("list"))
+        chosen = min(fit, key=lambda c: (-c.member.priority, c.lag_bytes, c.member.node))
+    return Plan(primary.node, chosen.member.node, leader.epoch, chosen.lag_bytes)
+
+
+def busy(order: Order, at: float) -> Busy:
+    """Another operator's order is at work."""
+    who = order.asked_by or "somebody"
+    return Busy(
+        f"a {order.kind} is in progress: {order.source} to {order.target}",
+        f"asked by {who} {max(0.0, at - order.asked_at):.0f} s ago, phase {order.phase}",
+        "wait for its end: pgha list",
+    )
+
+
+def _check_name(target: Target, seen: Seen, to: str, source: str) -> None:
+    known = {ref.name for ref in target.nodes} | set(seen.records.members)
+    if to not in known:
+        raise UsageError(f"there is no node {to!r} in {target.cluster}", f"nodes: {', '.join(sorted(known))}")
+    if to == source:
+        raise Refused(f"{to} is the primary already", "", target.command("list"))
+    if to not in seen.records.members:
+        raise Refused(f"{to} can't take over", "it has never reported", target.command("list"))
+
+
+def _candidates(seen: Seen, leader: Leader, primary: Member) -> list[_Candidate]:
+    voters, followers = voters_of(leader), standbys_of(primary)
+    asynchronous = seen.records.settings is not None and seen.records.settings.durability == "async"
+    found = []
+    for member in seen.records.members.values():
+        if member.node == primary.node:
+            continue
+        state, flushed = followers.get(member.node, ("not connected", 0))
+        lag, refusal = max(0, primary.position.lsn - flushed), ""
+        if member.nofailover:
+            refusal = "it is marked nofailover"
+        elif not is_fresh(member, seen.at):
+            refusal = f"it has not reported for {max(0.0, seen.at - member.written_at):.0f} s"
+        elif member.state != "streaming" or state != "streaming":
+            refusal = f"it does not stream: it says {member.state}, the primary says {state}"
+        elif lag > LAG_LIMIT_BYTES:
+            refusal = f"it is {lag >> 20} MB behind, the limit is {LAG_LIMIT_BYTES >> 20} MB"
+        elif member.copy not in voters and not asynchronous:
+            refusal = "it is no voter, so it may lack acknowledged commits"
+        found.append(_Candidate(member, lag, refusal))
+    return found
+
+
+# -- ask and watch -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An order that lies in the store, and the key's revision."""
+
+    order: Order
+    revision: int
+
+
+def _read(store: Store, clock: Clock, cluster: str) -> records.Records:
+    """Raises StoreDown."""
+    seen = store.read(records.prefix(cluster), deadline_s=clock.now_s() + READ_S)
+    entries = {key: (entry.value, entry.revision) for key, entry in seen.entries.items()}
+    return records.parse_snapshot(cluster, seen.revision, entries)
+
+
+def ask(store: Store, clock: Clock, target: Target, seen: Seen, chosen: Plan, *, asked_by: str) -> Asked:
+    """Write the order, create-only and only while the leader key is still of that epoch's holder.
+
+    Raises Busy when another came first, OutcomeUnknown when the store did not say.
+    """
+    key = records.prefix(target.cluster) + "request"
+    order = Order(
+        kind="switchover",
+        ident=secrets.token_hex(8),
+        epoch=chosen.epoch,
+        source=chosen.source,
+        target=chosen.target,
+        budget_s=BUDGET_S,
+        asked_by=asked_by,
+        asked_at=round(time.time(), 3),
+    )
+    # The remains of an order that ended may be replaced; `plan` has seen that it did.
+    guard = Guard(key, seen.records.rev("request"))
+    done = store.commit([guard], [Write(key, records.dump_order(order))], deadline_s=clock.now_s() + READ_S)
+    if isinstance(done, Conflict | Unknown):
+        return _after_doubt(store, clock, target, order, done)
+    return Asked(order, done.revision)
+
+
+def _after_doubt(store: Store, clock: Clock, target: Target, order: Order, done: Conflict | Unknown) -> Asked:
+    """Read whether it is ours that lies there."""
+    try:
+        found = _read(store, clock, target.cluster)
+    except StoreDown as e:
+        raise OutcomeUnknown("the order may or may not be in the store", e.why, target.command("list")) from e
+    if found.order is not None and found.order.ident == order.ident:
+        return Asked(found.order, found.rev("request"))
+    if found.order is not None:
+        raise busy(found.order, time.time())
+    if isinstance(done, Unknown):
+        raise OutcomeUnknown("the order may still arrive in the store", done.why, target.command("list"))
+    raise Busy("another order came first and has ended already", "", target.command("list"))
+
+
+def withdraw(store: Store, clock: Clock, cluster: str, asked: Asked) -> bool:
+    """Delete the order if nothing has touched it since this revision; False when somebody has, or nobody knows."""
+    key = records.prefix(cluster) + "request"
+    done = store.commit([Guard(key, asked.revision)], [Write(key, None)], deadline_s=clock.now_s() + READ_S)
+    return not isinstance(done, Conflict | Unknown)
+
+
+Tell = Callable[[str, float], None]
+
+
+def _look(store: Store, clock: Clock, target: Target, since: int, *, end: float) -> records.Records | None:
+    """The next change under the prefix, or None when the store is silent at the moment."""
+    root = records.prefix(target.cluster)
+    if since:
+        store.wait(root, since, deadline_s=min(end, clock.now_s() + 0.5))
+    try:
+        return _read(store, clock, target.cluster)
+    except StoreDown:
+        clock.sleep(LOOK_S)
+        return None
+
+
+def is_done(found: records.Records, order: Order) -> bool:
+    """The target holds a newer epoch, and the order is gone or says done."""
+    leader = found.leader
+    taken = leader is not None and leader.epoch > order.epoch and leader.holder.node == order.target
+    mine = found.order if found.order is not None and found.order.ident == order.ident else None
+    return taken and leader is not None and leader.tenure is Tenure.HELD and (mine is None or mine.phase == "done")
+
+
+def watch(store: Store, clock: Clock, target: Target, asked: Asked, tell: Tell) -> float:
+    """Tell each phase with the seconds since asking, until it is done; gives those seconds.
+
+    Raises Refused (an agent said no), RolledBack (another node leads), OutcomeUnknown (budget over).
+    """
+    began = clock.now_s()
+    end, since, told = began + asked.order.budget_s + 5.0, 0, ""
+    while clock.now_s() < end:
+        found = _look(store, clock, target, since, end=end)
+        if found is None:
+            continue
+        since = found.revision
+        mine = found.order if found.order is not None and found.order.ident == asked.order.ident else None
+        phase = mine.phase if mine else ""
+        if mine is not None and phase != told and phase in PHASES:
+            tell(PHASES[phase], clock.now_s() - began)
+            told = phase
+        if is_done(found, asked.order):
+            return clock.now_s() - began
+        _check_end(store, clock, target, replace(asked, revision=found.rev("request")), found)
+        late = phase == "asked" and clock.now_s() > began + TAKE_UP_S
+        if late and withdraw(store, clock, target.cluster, replace(asked, revision=found.rev("request"))):
+            why = f"no agent took it up within {TAKE_UP_S:g} s; the order is withdrawn"
+            raise Refused("nothing was changed", why, target.command("list"))
+    why = f"its phase was {told or 'unknown'}"
+    raise OutcomeUnknown(f"the switchover is not over after {end - began:.0f} s", why, target.command("list"))
+
+
+def _check_end(store: Store, clock: Clock, target: Target, asked: Asked, found: records.Records) -> None:
+    """Raise for an end that is not the wished one."""
+    order, mine = asked.order, found.order
+    if mine is not None and mine.ident == order.ident:
+        if mine.phase == "refused":
+            withdraw(store, clock, target.cluster, asked)
+            raise Refused(f"{order.source} refused the switchover", mine.answer, target.command("list"))
+        return
+    leader = found.leader
+    if leader is None or leader.tenure is not Tenure.HELD or leader.holder.node == order.target:
+        return  # still on its way: the target claims and promotes
+    who = leader.holder.node
+    if leader.epoch == order.epoch:
+        raise Refused("nothing was changed", f"the order was withdrawn; {who} is still primary", target.command("list"))
+    raise RolledBack(f"{order.target} did not take over", f"{who} leads epoch {leader.epoch}", target.command("list"))
+
+
+def interrupted(store: Store, clock: Clock, target: Target, asked: Asked) -> PghaError:
+    """What Ctrl-C leaves: the order is withdrawn while nobody has taken it up, else it goes on."""
+    if asked.order.phase == "asked" and withdraw(store, clock, target.cluster, asked):
+        return PghaError("interrupted; the order is withdrawn, nothing was changed", code=Exit.INTERRUPTED)
+    state = "interrupted; the switchover goes on without this command"
+    return PghaError(state, "", target.command("list -w"), code=Exit.INTERRUPTED)

@@ -1,0 +1,78 @@
+"""Which cluster a command works on: from an inventory, or on a node from its own file.
+
+May import inventory, nodefile and records. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgha.nodefile import NodeFile, StoreAccess
+
+if TYPE_CHECKING:
+    from pgha.inventory import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRef:
+    """A node the cluster should have."""
+
+    name: str
+    host: str
+    port: int
+    nofailover: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A cluster, its store and the nodes it should have.
+
+    where: the file that said so. local_dir: of a cluster on this machine, "" else. flags: what a command that is
+    suggested must be given to work on the same cluster, "" when it finds it by itself.
+    """
+
+    cluster: str
+    store: StoreAccess
+    nodes: tuple[NodeRef, ...]
+    where: str = ""
+    local_dir: str = ""
+    flags: str = ""
+
+    def command(self, rest: str) -> str:
+        """A command line that can be pasted, on this very cluster."""
+        return f"pgha {self.flags}{rest}"
+
+
+def store_access(inventory: Inventory) -> StoreAccess:
+    """How to reach the inventory's etcd: its endpoints, else the members on its own nodes."""
+    etcd = inventory.etcd
+    members = [n for n in inventory.nodes if n.name in etcd.nodes]
+    own = tuple(f"{n.host}:{n.etcd_client_port}" for n in members)
+    secret = etcd.password  # other forms than a file are for bootstrap over SSH to turn into one
+    return StoreAccess(
+        endpoints=tuple(etcd.endpoints) or own,
+        ca_file=etcd.ca,
+        cert_file=etcd.cert,
+        key_file=etcd.key,
+        user=etcd.user,
+        password_file=secret.source if secret is not None and secret.form == "file" else "",
+    )
+
+
+def from_inventory(inventory: Inventory, where: str, flags: str = "") -> Target:
+    """The target an inventory names."""
+    return Target(
+        cluster=inventory.cluster,
+        store=store_access(inventory),
+        nodes=tuple(NodeRef(n.name, n.host, n.port, n.nofailover) for n in inventory.nodes),
+        where=where,
+        local_dir=inventory.local.dir if inventory.local else "",
+        flags=flags,
+    )
+
+
+def from_node_file(node: NodeFile, where: str, flags: str = "") -> Target:
+    """The target a node's own file names."""
+    peers = tuple(NodeRef(name, peer.host, peer.port) for name, peer in node.nodes.items())
+    return Target(node.cluster, node.store, peers, where, "", flags)

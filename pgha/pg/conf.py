@@ -1,0 +1,139 @@
+"""The texts PostgreSQL reads: postgresql.conf, the live settings, pg_hba.conf, pg_ident.conf, conninfo. Pure.
+
+All quoting for PostgreSQL's files lives here. The files lie in the node's state directory, outside the data directory:
+pg_basebackup and pg_rewind copy whatever lies inside (redteam 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pgha.core.voters import barrier
+from pgha.nodefile import NodeFile
+
+LIVE = "pgha.live.conf"
+SLOT_PREFIX = "pgha_"
+
+DEFAULTS: dict[str, str] = {
+    "wal_keep_size": "64MB",
+    "max_slot_wal_keep_size": "10GB",
+    "max_wal_senders": "20",
+    "max_replication_slots": "20",
+    "max_standby_streaming_delay": "1s",
+    "wal_retrieve_retry_interval": "100ms",
+    "wal_receiver_status_interval": "1s",
+    "wal_sender_timeout": "5s",
+    "wal_receiver_timeout": "5s",
+    "tcp_user_timeout": "5s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "2",
+    "password_encryption": "scram-sha-256",
+    "log_line_prefix": "%m [%p] %q%u@%d %a ",
+}
+"""Set unless the inventory says otherwise (design, section 12)."""
+
+FIXED: dict[str, str] = {
+    "wal_log_hints": "on",
+    "restart_after_crash": "off",
+    "hot_standby": "on",
+    "recovery_target_timeline": "latest",
+    "restore_command": "",
+    "recovery_min_apply_delay": "0",
+    "logging_collector": "off",
+    "log_destination": "stderr",
+    "event_source": "PostgreSQL",
+}
+"""Never otherwise. An empty restore_command: an archive moves a sealed standby (redteam 12)."""
+
+
+def quote(value: str) -> str:
+    """A value of postgresql.conf: in single quotes, quotes and backslashes doubled. Raises ValueError for newlines."""
+    if any(ord(c) < 32 for c in value):
+        raise ValueError("a setting can't hold control characters")
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def conninfo(parts: Mapping[str, str | int]) -> str:
+    """libpq's `key='value' ...`. Raises ValueError for control characters."""
+    words = []
+    for key, value in parts.items():
+        text = str(value)
+        if any(ord(c) < 32 for c in text):
+            raise ValueError(f"{key} can't hold control characters")
+        words.append(f"{key}='" + text.replace("\\", "\\\\").replace("'", "\\'") + "'")
+    return " ".join(words)
+
+
+def upstream(node: NodeFile, holder: str, name: str, *, dbname: str = "") -> str:
+    """How this node reaches the holder for streaming, cloning and rewinding. The password stays in the passfile."""
+    peer = node.nodes[holder]
+    parts: dict[str, str | int] = {"host": peer.host, "port": peer.port, "user": node.replication_user}
+    if dbname:
+        parts["dbname"] = dbname
+    parts |= {
+        "passfile": f"{node.state_dir}/passfile",
+        "application_name": name,
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 5000,
+    }
+    return conninfo(parts)
+
+
+def slot_name(node: str) -> str:
+    """The physical slot of a member; slot names know no hyphen."""
+    return SLOT_PREFIX + node.replace("-", "_")
+
+
+def main_conf(node: NodeFile) -> str:
+    """postgresql.conf of this node. Later lines win: defaults, the inventory's, what is fixed, the live file."""
+    own: dict[str, str] = {
+        "data_directory": node.data_dir,
+        "hba_file": f"{node.state_dir}/pg_hba.conf",
+        "ident_file": f"{node.state_dir}/pg_ident.conf",
+        "unix_socket_directories": node.socket_dir,
+        "unix_socket_permissions": "0777",
+        "port": str(node.me.port),
+        "cluster_name": f"{node.cluster}/{node.node}",
+    }
+    listen = {} if "listen_addresses" in node.parameters else {"listen_addresses": node.me.host}
+    level = {} if "wal_level" in node.parameters else {"wal_level": "replica"}
+    lines = ["# Written by pgha before every start; edit the inventory instead."]
+    for part in (DEFAULTS, listen, level, node.parameters, FIXED, own):
+        lines += [f"{key} = {quote(value)}" for key, value in part.items()]
+    lines.append(f"include {quote(f'{node.state_dir}/{LIVE}')}")
+    return "\n".join(lines) + "\n"
+
+
+def live_conf(*, primary_conninfo: str = "", slot: str = "", names: str | None = None) -> str:
+    """The settings that move at run time; a server that is no promoted holder has the barrier's names (redteam 4)."""
+    return (
+        "# Written by pgha at run time.\n"
+        f"primary_conninfo = {quote(primary_conninfo)}\n"
+        f"primary_slot_name = {quote(slot)}\n"
+        f"synchronous_standby_names = {quote(barrier() if names is None else names)}\n"
+    )
+
+
+def hba_conf(node: NodeFile) -> str:
+    """pg_hba.conf: the superuser through the socket only, replication from the members, then the inventory's lines."""
+    user, repl = node.superuser, node.replication_user
+    lines = [
+        f'local all "{user}" peer map=pgha',
+        f'local replication "{user}" peer map=pgha',
+        f'host all "{user}" all reject',
+    ]
+    for host in sorted({peer.host for peer in node.nodes.values()}):
+        address = f"{host}/128" if ":" in host else f"{host}/32" if host.replace(".", "").isdecimal() else host
+        lines += [f'host {db} "{repl}" {address} scram-sha-256' for db in ("replication", "all")]
+    lines.append(f'host all "{repl}" all reject')
+    lines += node.hba or ("local all all scram-sha-256", "host all all samenet scram-sha-256")
+    return "# Written by pgha before every start.\n" + "\n".join(lines) + "\n"
+
+
+def ident_conf(node: NodeFile, os_user: str) -> str:
+    """pg_ident.conf: the account the server runs under may be the superuser."""
+    return f'# Written by pgha before every start.\npgha "{os_user}" "{node.superuser}"\n'

@@ -1,0 +1,383 @@
+"""Store JSON and core values, both ways. Junk becomes a `Problem`, never an exception and never a guess.
+
+May import `pgha.core` only. Every value carries `schema`; an unknown schema is a problem, an unknown field is ignored
+(a newer node may write it).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pgha.core.model import (
+    Cluster,
+    Copy,
+    Event,
+    Leader,
+    Member,
+    Order,
+    Position,
+    Rule,
+    Seal,
+    Settings,
+    Tenure,
+    format_lsn,
+    parse_lsn,
+)
+
+T = TypeVar("T")
+SCHEMA = 1
+ROOT = "/pgha/"
+
+
+def prefix(cluster: str) -> str:
+    """Everything of a cluster lives under this."""
+    return f"{ROOT}{cluster}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A key that can't be understood: left alone, named to the operator."""
+
+    key: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What a snapshot of the cluster's prefix says, parsed. `revisions` holds each key's own (short names)."""
+
+    revision: int = 0
+    cluster: Cluster | None = None
+    settings: Settings | None = None
+    leader: Leader | None = None
+    members: Mapping[str, Member] = field(default_factory=dict)
+    order: Order | None = None
+    history: Mapping[int, Event] = field(default_factory=dict)
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def rev(self, key: str) -> int:
+        """The key's revision, 0 when it is absent."""
+        return self.revisions.get(key, 0)
+
+
+# -- to JSON -------------------------------------------------------------------------------------------------
+
+
+def _position(p: Position) -> dict[str, object]:
+    return {"timeline": p.timeline, "lsn": format_lsn(p.lsn)}
+
+
+def _rule(r: Rule) -> dict[str, object]:
+    return {"holder": str(r.holder), "voters": sorted(str(v) for v in r.voters), "k": r.k}
+
+
+def dump_leader(v: Leader) -> bytes:
+    """The value of `leader`."""
+    return _dump(
+        {
+            "holder": str(v.holder),
+            "incarnation": v.incarnation,
+            "epoch": v.epoch,
+            "beat": v.beat,
+            "tenure": v.tenure.value,
+            "sync": [_rule(r) for r in v.sync],
+            "position": _position(v.position),
+            "clean": v.clean,
+            "checkpointed": v.checkpointed,
+            "forks": [[t, format_lsn(n)] for t, n in v.forks],
+            "target": v.target,
+            "reason": v.reason,
+        }
+    )
+
+
+def dump_member(v: Member) -> bytes:
+    """The value of `members/<node>`."""
+    seal = v.seal and {"revision": v.seal.revision, "copy": str(v.seal.copy), "position": _position(v.seal.position)}
+    return _dump(
+        {
+            "node": v.node,
+            "incarnation": v.incarnation,
+            "beat": v.beat,
+            "host": v.host,
+            "port": v.port,
+            "data": v.data,
+            "state": v.state,
+            "primary": v.primary,
+            "position": _position(v.position),
+            "replay": _position(v.replay),
+            "seal": seal,
+            "upstream_epoch": v.upstream_epoch,
+            "priority": v.priority,
+            "nofailover": v.nofailover,
+            "version": v.version,
+            "postgres": v.postgres,
+            "problem": v.problem,
+            "rule": v.rule,
+            "written_at": round(v.written_at, 3),
+            "standbys": {name: [state, format_lsn(lsn)] for name, (state, lsn) in v.standbys.items()},
+        }
+    )
+
+
+def dump_order(v: Order) -> bytes:
+    """The value of `request`."""
+    return _dump({name: getattr(v, name) for name in Order.__slots__})
+
+
+def dump_cluster(v: Cluster) -> bytes:
+    """The value of `cluster`."""
+    return _dump({name: getattr(v, name) for name in Cluster.__slots__})
+
+
+def dump_settings(v: Settings) -> bytes:
+    """The value of `config`."""
+    return _dump({name: getattr(v, name) for name in Settings.__slots__})
+
+
+def dump_event(v: Event) -> bytes:
+    """The value of `history/<epoch>`."""
+    body: dict[str, object] = {name: getattr(v, name) for name in Event.__slots__}
+    return _dump(body | {"position": _position(v.position), "phases_ms": dict(v.phases_ms)})
+
+
+def _dump(body: dict[str, object]) -> bytes:
+    return json.dumps({"schema": SCHEMA, **body}, separators=(",", ":"), sort_keys=True).encode()
+
+
+# -- from JSON -----------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """One JSON object, read field by field with its type; raises ValueError naming the field."""
+
+    def __init__(self, body: object) -> None:
+        if not isinstance(body, dict):
+            raise ValueError("not a JSON object")
+        self.body = body
+
+    def get(self, name: str, kind: type[T], default: T | None = None) -> T:
+        value = self.body.get(name, default)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ValueError(f"{name}: expected {kind.__name__}, found {value!r}"[:120])
+        return value
+
+    def count(self, name: str, default: int | None = None) -> int:
+        value = self.get(name, int, default)
+        if not 0 <= value < 1 << 63:
+            raise ValueError(f"{name}: out of range: {value}")
+        return value
+
+    def position(self, name: str) -> Position:
+        inner = _Reader(self.get(name, dict))
+        return Position(inner.count("timeline"), _lsn(inner.get("lsn", str)))
+
+    def copy(self, name: str) -> Copy:
+        return _copy(self.get(name, str))
+
+
+def _lsn(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f"not an LSN: {value!r}"[:120])
+    return parse_lsn(value)
+
+
+def _copy(text: object) -> Copy:
+    if not isinstance(text, str):
+        raise ValueError(f"not a data copy: {text!r}"[:120])
+    node, dot, data = text.partition(".")
+    if not dot or not node or not data or "." in data:
+        raise ValueError(f"not a data copy: {text!r}"[:120])
+    return Copy(node, data)
+
+
+def _parse_rule(body: object) -> Rule:
+    r = _Reader(body)
+    holder, k = r.copy("holder"), r.count("k")
+    voters = frozenset(_copy(v) for v in r.get("voters", list))
+    if k > len(voters) or (voters and not k) or holder in voters:
+        raise ValueError(f"impossible rule: k={k} of {len(voters)}")
+    return Rule(holder, voters, k)
+
+
+def _fork(pair: object) -> tuple[int, int]:
+    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], int):
+        raise ValueError(f"not a fork: {pair!r}"[:120])
+    return pair[0], _lsn(pair[1])
+
+
+def parse_leader(r: _Reader) -> Leader:
+    """Raises ValueError."""
+    return Leader(
+        holder=r.copy("holder"),
+        incarnation=r.get("incarnation", str),
+        epoch=r.count("epoch"),
+        beat=r.count("beat"),
+        tenure=Tenure(r.get("tenure", str)),
+        sync=tuple(_parse_rule(x) for x in r.get("sync", list)),
+        position=r.position("position"),
+        clean=r.get("clean", bool),
+        checkpointed=r.get("checkpointed", bool),
+        forks=tuple(_fork(x) for x in r.get("forks", list)),
+        target=r.get("target", str, ""),
+        reason=r.get("reason", str, ""),
+    )
+
+
+def parse_member(r: _Reader) -> Member:
+    """Raises ValueError."""
+    raw = r.body.get("seal")
+    seal = None
+    if raw is not None:
+        s = _Reader(raw)
+        seal = Seal(s.count("revision"), s.copy("copy"), s.position("position"))
+    standbys: dict[str, tuple[str, int]] = {}
+    for name, pair in r.get("standbys", dict, {}).items():
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"standbys: {pair!r}"[:120])
+        standbys[name] = (str(pair[0]), _lsn(pair[1]))
+    return Member(
+        node=r.get("node", str),
+        incarnation=r.get("incarnation", str),
+        beat=r.count("beat"),
+        host=r.get("host", str),
+        port=r.count("port"),
+        data=r.get("data", str),
+        state=r.get("state", str),
+        primary=r.get("primary", bool),
+        position=r.position("position"),
+        replay=r.position("replay"),
+        seal=seal,
+        upstream_epoch=r.count("upstream_epoch"),
+        priority=r.get("priority", int, 0),
+        nofailover=r.get("nofailover", bool, False),
+        version=r.get("version", str, ""),
+        postgres=r.get("postgres", str, ""),
+        problem=r.get("problem", str, ""),
+        rule=r.get("rule", str, ""),
+        written_at=r.get("written_at", float, 0.0),
+        standbys=standbys,
+    )
+
+
+def parse_order(r: _Reader) -> Order:
+    """Raises ValueError."""
+    return Order(
+        kind=r.get("kind", str),
+        ident=r.get("ident", str),
+        epoch=r.count("epoch"),
+        source=r.get("source", str),
+        target=r.get("target", str),
+        budget_s=r.get("budget_s", float),
+        asked_by=r.get("asked_by", str, ""),
+        asked_at=r.get("asked_at", float, 0.0),
+        phase=r.get("phase", str),
+        answer=r.get("answer", str, ""),
+    )
+
+
+def parse_cluster(r: _Reader) -> Cluster:
+    """Raises ValueError."""
+    return Cluster(r.get("ident", str), r.get("system_identifier", str), r.get("created_at", float, 0.0))
+
+
+def parse_settings(r: _Reader) -> Settings:
+    """Raises ValueError."""
+    value = Settings(
+        revision=r.count("revision", 0),
+        failover_after_s=r.get("failover_after_s", float),
+        durability=r.get("durability", str),
+        copies=r.count("copies", 0),
+    )
+    if not 5.0 <= value.failover_after_s <= 300.0:
+        raise ValueError(f"failover_after_s: {value.failover_after_s} is not between 5 and 300")
+    if value.durability not in ("quorum", "strict", "async"):
+        raise ValueError(f"durability: {value.durability!r}"[:120])
+    return value
+
+
+def parse_event(r: _Reader) -> Event:
+    """Raises ValueError."""
+    return Event(
+        epoch=r.count("epoch"),
+        holder=r.get("holder", str),
+        source=r.get("source", str),
+        kind=r.get("kind", str),
+        reason=r.get("reason", str),
+        position=r.position("position"),
+        phases_ms={str(k): float(v) for k, v in r.get("phases_ms", dict, {}).items() if isinstance(v, int | float)},
+        asked_by=r.get("asked_by", str, ""),
+        at=r.get("at", float, 0.0),
+        loss_bytes=r.count("loss_bytes", 0),
+    )
+
+
+def parse_value(key: str, value: bytes, parse: Callable[[_Reader], T]) -> T | Problem:
+    """One value of the store, or why it can't be read."""
+    try:
+        reader = _Reader(json.loads(value))
+        schema = reader.get("schema", int)
+        if schema != SCHEMA:
+            return Problem(key, f"schema {schema}, this version knows {SCHEMA}")
+        return parse(reader)
+    except (ValueError, AssertionError, RecursionError, OverflowError) as e:
+        return Problem(key, str(e)[:200] or "unreadable")
+
+
+def parse_snapshot(cluster: str, revision: int, entries: Mapping[str, tuple[bytes, int]]) -> Records:
+    """All records under the cluster's prefix. `entries`: full key to (value, revision of its last change)."""
+    root, problems = prefix(cluster), []
+    found: dict[str, object] = {}
+    members: dict[str, Member] = {}
+    history: dict[int, Event] = {}
+    revisions: dict[str, int] = {}
+    single: dict[str, Callable[[_Reader], object]] = {
+        "cluster": parse_cluster,
+        "config": parse_settings,
+        "leader": parse_leader,
+        "request": parse_order,
+    }
+    for full, (value, key_revision) in entries.items():
+        key = full.removeprefix(root)
+        revisions[key] = key_revision
+        folder, _, name = key.partition("/")
+        if key in single:
+            parsed = parse_value(key, value, single[key])
+        elif folder == "members":
+            parsed = parse_value(key, value, parse_member)
+            if isinstance(parsed, Member) and parsed.node != name:
+                parsed = Problem(key, f"says it is {parsed.node!r}"[:120])
+        elif folder == "history":
+            parsed = parse_value(key, value, parse_event)
+        else:
+            parsed = Problem(key, "not a key of pgha")
+        if isinstance(parsed, Problem):
+            problems.append(parsed)
+        elif isinstance(parsed, Member):
+            members[parsed.node] = parsed
+        elif isinstance(parsed, Event):
+            history[parsed.epoch] = parsed
+        else:
+            found[key] = parsed
+    return Records(
+        revision=revision,
+        cluster=found.get("cluster"),  # type: ignore[arg-type]  # `single` pairs each key with its parser
+        settings=found.get("config"),  # type: ignore[arg-type]
+        leader=found.get("leader"),  # type: ignore[arg-type]
+        order=found.get("request"),  # type: ignore[arg-type]
+        members=members,
+        history=history,
+        revisions=revisions,
+        problems=tuple(problems),
+    )
+
+
+def rule_text(rule: Rule) -> str:
+    """A rule for people and logs: `n1: 1 of n2, n3`."""
+    return f"{rule.holder}: {rule.k} of {', '.join(sorted(str(v) for v in rule.voters)) or 'none'}"

@@ -1,0 +1,1 @@
+"""What runs on every node: the guard and the agent."""

@@ -1,0 +1,468 @@
+"""One function for each action: one effect, bounded, idempotent. A crash between any two lines is a normal day.
+
+What must be durable before an effect is written right before it. Decisions are not made here: an action that finds
+things changed does nothing, and the next round decides anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pgha import records
+from pgha.core import cover, voters
+from pgha.core.classify import own_seal, seals_at, voter_view
+from pgha.core.decide import Action, Rule
+from pgha.core.model import Event, Leader, Order, Position, Rule as SyncRule, Seal, Tenure
+from pgha.core.observation import Observation
+from pgha.core.server import Running
+from pgha.ports import Committed, Guard, ServerTrouble, StoreDown, Unknown, Write
+from pgha.watchdog.agent import Agent
+
+KILL_S = 2.0
+VOTERS_FIRST_S = 1.0  # after a crash the voters have this long before the server is started in place
+TARGET_REPLAY_S = 1.0
+STOP_S = 8.0
+CRASH_WINDOW_S = 60.0
+
+
+def nothing(agent: Agent, obs: Observation) -> None:
+    """Comfort only: slots and old copies, once for each role."""
+    primary = obs.server.running is Running.PRIMARY
+    leader = obs.store.leader if obs.store else None
+    streaming = obs.server.receiving and leader is not None and obs.server.upstream_epoch == leader.epoch
+    if leader is not None and (primary or streaming) and agent.notes.settled != (leader.epoch, primary):
+        agent.ports.server.settle(primary=primary)
+        agent.notes.settled = (leader.epoch, primary)
+
+
+def fence(agent: Agent, obs: Observation) -> None:
+    """Every process of the tree is gone, or has SIGKILL pending."""
+    done = agent.ports.link.kill_tree(deadline_s=agent.ports.clock.now_s() + KILL_S)
+    agent.note("fence", done=done)
+
+
+def stop(agent: Agent, obs: Observation) -> None:
+    """Fast stop."""
+    agent.ports.server.stop_fast()
+
+
+def start(agent: Agent, obs: Observation) -> None:
+    """A sealed start; starts that fail again and again come at growing distance."""
+    notes, now_s = agent.notes, agent.ports.clock.now_s()
+    notes.starts = [s for s in notes.starts if now_s - s < CRASH_WINDOW_S] + [now_s]
+    if len(notes.starts) > 2:
+        notes.start_after_s = now_s + min(0.5 * 2 ** (len(notes.starts) - 2), 30.0)
+    notes.sealed = None
+    try:
+        agent.ports.server.start()
+    except ServerTrouble as e:
+        notes.problem = str(e)
+
+
+def release(agent: Agent, obs: Observation) -> None:
+    """No process is left that could write: the key says so, and nobody waits for H."""
+    view = obs.store
+    assert view is not None and view.leader is not None
+    old, server = view.leader, agent.ports.server
+    end = server.shut_down_at() if obs.server.running is Running.DOWN else None
+    clean = end is not None and obs.copy == old.holder and end.timeline == old.epoch
+    why = "stopped cleanly" if clean else obs.server.why or "the server is down"
+    new = replace(
+        old,
+        beat=old.beat + 1,
+        tenure=Tenure.RELEASED,
+        clean=clean,
+        position=end if clean and end is not None else old.position,
+        target="",
+        reason=why,
+    )
+    if agent.lease.held()[0] is not None:
+        outcome = agent.lease.change(lambda leader: replace(new, beat=leader.beat))
+    else:
+        key = agent.root + "leader"
+        outcome = agent.ports.store.commit(
+            [Guard(key, view.leader_revision)],
+            [Write(key, records.dump_leader(new))],
+            deadline_s=agent.ports.clock.now_s() + agent.timing.a_s,
+        )
+    if isinstance(outcome, Committed):
+        agent.lease.forget()
+        agent.ports.link.deadline(None)
+        if not clean and any(r.voters for r in old.sync):
+            agent.notes.start_after_s = max(agent.notes.start_after_s, agent.ports.clock.now_s() + VOTERS_FIRST_S)
+    agent.note("release", epoch=old.epoch, clean=clean, outcome=type(outcome).__name__, because=why)
+
+
+def _measure(agent: Agent, obs: Observation) -> Position | None:
+    """Cut off and measured; a position that still stands is not measured again."""
+    if obs.sealed is not None and obs.server.upstream_epoch == 0:
+        return obs.sealed
+    try:
+        position = agent.ports.server.seal()
+    except ServerTrouble as e:
+        agent.notes.problem = str(e)
+        return None
+    if position is None:
+        agent.notes.problem = "the server could not be cut off in time"
+        return None
+    agent.notes.sealed = (obs.server.since_s, position)
+    return position
+
+
+def unfollow(agent: Agent, obs: Observation) -> None:
+    """Cut off and measured, without a seal: nobody is to be followed at this moment."""
+    _measure(agent, obs)
+
+
+def seal(agent: Agent, obs: Observation) -> None:
+    """Durable on the node before it is published; bound to the revision that was seen."""
+    view = obs.store
+    if view is None or obs.copy is None:
+        return
+    if agent.notes.free_s == 0.0 or agent.notes.phases.get("revision") != view.leader_revision:
+        agent.notes.free_s = agent.ports.clock.now_s()
+        agent.notes.phases = {"revision": view.leader_revision}
+    position = _measure(agent, obs)
+    if position is None:
+        return
+    before = own_seal(obs)
+    if before is not None and before.position != position:
+        agent.notes.problem = f"measured {position}, sealed {before.position} at this revision already"
+        return
+    agent.memory.update(seal=Seal(view.leader_revision, obs.copy, position))
+    agent.notes.phases["seal"] = agent.ports.clock.now_s() - agent.notes.free_s
+    sealed = replace(obs, sealed=position, memory=agent.memory.value, server=replace(obs.server, upstream_epoch=0))
+    _publish_seal(agent, sealed)
+
+
+def publish(agent: Agent, obs: Observation) -> None:
+    """The seal goes to the store (again)."""
+    _publish_seal(agent, obs)
+
+
+def _publish_seal(agent: Agent, obs: Observation) -> None:
+    if obs.store is not None and agent.publish(obs, Rule.R620_SEAL, force=True):
+        agent.notes.bid = (obs.store.leader_revision, agent.ports.clock.now_s())
+
+
+def claim(agent: Agent, obs: Observation) -> None:
+    """Take over by CAS on the very revision that the seals name. The epoch is durable before."""
+    view, own = obs.store, own_seal(obs)
+    if view is None or view.leader is None or own is None or obs.copy is None:
+        return
+    old = view.leader
+    rule = cover.claim_rule(own, seals_at(view), view.settings.copies)
+    if view.settings.durability == "async":
+        rule = SyncRule(obs.copy, frozenset(), 0)
+    why = f"{old.holder.node} {'released: ' + old.reason if old.tenure is Tenure.RELEASED else 'was silent'}"
+    new = Leader(
+        holder=obs.copy,
+        incarnation=agent.incarnation,
+        epoch=old.epoch + 1,
+        beat=old.beat + 1,
+        tenure=Tenure.CLAIMED,
+        sync=(*old.sync, rule),
+        position=own.position,
+        reason=why[:200],
+    )
+    agent.memory.update(claimed=new.epoch)
+    key, sent_s = agent.root + "leader", agent.ports.clock.now_s()
+    agent.notes.claim = (new, sent_s)
+    outcome = agent.ports.store.commit(
+        [Guard(key, view.leader_revision)],
+        [Write(key, records.dump_leader(new))],
+        deadline_s=sent_s + agent.timing.a_s,
+    )
+    if isinstance(outcome, Committed):
+        agent.ports.link.deadline(sent_s + agent.timing.f_hard_s)
+        agent.lease.adopt(new, outcome.revision, sent_s=sent_s, claimed_s=sent_s)
+    if not isinstance(outcome, Unknown):
+        agent.notes.claim = None
+    agent.notes.phases["claim"] = agent.ports.clock.now_s() - agent.notes.free_s
+    agent.note("claim", epoch=new.epoch, outcome=type(outcome).__name__, because=why, rule=records.rule_text(rule))
+
+
+def promote(agent: Agent, obs: Observation) -> None:
+    """Names and history files first, then the promotion, then the key says so. Only under a fresh lease."""
+    leader, _, tenancy = agent.lease.held()
+    if leader is None or leader.tenure is not Tenure.CLAIMED or leader.holder != obs.copy:
+        return
+    server = agent.ports.server
+    agent.ports.link.deadline(tenancy.sent_s + agent.timing.f_hard_s)
+    try:
+        if not server.prepare_promotion(leader.epoch, voters.names(leader.sync[-1], leader.epoch)):
+            agent.notes.problem = "the names could not be put in force"
+            return
+        found = server.promote(leader.epoch)
+    except (ServerTrouble, OSError, ValueError) as e:
+        agent.notes.problem = str(e)
+        agent.note("trouble", action="promote", says=str(e))
+        fence(agent, obs)
+        return
+    if found is None:
+        return
+    agent.notes.phases["promote"] = agent.ports.clock.now_s() - agent.notes.free_s
+    agent.notes.health_s = agent.ports.clock.now_s()
+    _announce(agent, found[0], found[1])
+
+
+def announce(agent: Agent, obs: Observation) -> None:
+    """The server is writable and the key does not say so yet."""
+    try:
+        forks = agent.ports.server.history()
+    except ServerTrouble as e:
+        agent.notes.problem = str(e)
+        return
+    _announce(agent, obs.server.position, forks)
+
+
+def _announce(agent: Agent, position: Position, forks: tuple[tuple[int, int], ...]) -> None:
+    agent.notes.mark, agent.notes.missing, agent.notes.settled = None, {}, (0, False)
+
+    def held(leader: Leader) -> Leader | None:
+        if leader.tenure is not Tenure.CLAIMED or position.timeline != leader.epoch:
+            return None
+        return replace(leader, tenure=Tenure.HELD, position=position, forks=forks[-32:])
+
+    view = agent.view
+    order = view.order if view else None
+    outcome = None
+    if view is not None and order is not None and order.target == agent.node.node and order.phase == "handed":
+        key = agent.root + "request"
+        outcome = agent.lease.change(held, guards=[Guard(key, view.order_revision)], writes=[Write(key, None)])
+    if not isinstance(outcome, Committed):
+        outcome = agent.lease.change(held)
+    agent.notes.checkpoint_base = agent.last.checkpoints
+    agent.notes.phases["writable"] = agent.ports.clock.now_s() - agent.notes.free_s
+    agent.note("writable", epoch=position.timeline, outcome=type(outcome).__name__)
+    agent.ports.server.settle(primary=True)
+
+
+def follow(agent: Agent, obs: Observation) -> None:
+    """The measured position lies on the holder's history: only now the name of this epoch is taken."""
+    leader = obs.store.leader if obs.store else None
+    if leader is None or obs.copy is None or leader.holder.node not in agent.node.nodes:
+        return
+    agent.notes.sealed = None
+    agent.ports.server.follow(leader.holder.node, obs.copy.standby_name(leader.epoch))
+
+
+def rewind(agent: Agent, obs: Observation) -> None:
+    """Begin; one attempt an epoch, then a clone."""
+    leader = obs.store.leader if obs.store else None
+    if leader is None or leader.holder.node not in agent.node.nodes:
+        return
+    agent.notes.rewound = (leader.epoch, obs.rewound + 1)
+    agent.notes.sealed = None
+    agent.note("rewind", holder=leader.holder.node, position=str(obs.sealed))
+    agent.ports.server.begin_rewind(leader.holder.node)
+
+
+def clone(agent: Agent, obs: Observation) -> None:
+    """Begin; what is there stays until the clone streams. Attempts that fail come at growing distance."""
+    leader, notes = obs.store.leader if obs.store else None, agent.notes
+    now_s = agent.ports.clock.now_s()
+    if leader is None or leader.holder.node not in agent.node.nodes or now_s < notes.start_after_s:
+        return
+    notes.starts = [s for s in notes.starts if now_s - s < CRASH_WINDOW_S] + [now_s]
+    notes.start_after_s = now_s + min(0.5 * len(notes.starts), 10.0) if len(notes.starts) > 1 else 0.0
+    notes.sealed = None
+    agent.note("clone", holder=leader.holder.node, position=str(obs.sealed))
+    agent.ports.server.begin_clone(leader.holder.node)
+
+
+def change_voters(agent: Agent, obs: Observation) -> None:
+    """One half-step of design, 6 "Change of voters"."""
+    state, server = voter_view(obs), agent.ports.server
+    if state is None:
+        return
+    step = voters.next_step(state)
+    match step:
+        case voters.AddEntry(rule=rule):
+            _change_sync(agent, state.sync, (*state.sync, rule))
+        case voters.ChangeNames(rule=rule, barrier=barrier):
+            agent.notes.mark = None
+            done = server.change_names(voters.names(rule, state.epoch), barrier=barrier)
+            agent.note("names", rule=records.rule_text(rule), barrier=barrier, done=done)
+        case voters.ReadMark():
+            end = server.wal_end()
+            agent.notes.mark = (obs.server.names, end) if end is not None else None
+        case voters.DropEntries(rule=rule):
+            _change_sync(agent, state.sync, (rule,))
+        case voters.WaitFlush() | voters.Settled():
+            pass
+
+
+def _change_sync(agent: Agent, old: tuple[SyncRule, ...], new: tuple[SyncRule, ...]) -> None:
+    outcome = agent.lease.change(lambda leader: replace(leader, sync=new) if leader.sync == old else None)
+    agent.note("sync", outcome=type(outcome).__name__, rules=[records.rule_text(r) for r in new])
+
+
+def record(agent: Agent, obs: Observation) -> None:
+    """The first checkpoint, and history/<epoch>, create-only."""
+    view, notes = obs.store, agent.notes
+    if view is None or view.leader is None:
+        return
+    leader = view.leader
+    if leader.epoch not in view.history:
+        before = view.history.get(leader.epoch - 1)
+        event = Event(
+            epoch=leader.epoch,
+            holder=leader.holder.node,
+            source=before.holder if before else "",
+            kind="switchover" if "switchover" in leader.reason else "failover",
+            reason=leader.reason,
+            position=leader.position,
+            phases_ms={k: round(v * 1000, 1) for k, v in notes.phases.items() if k != "revision"},
+            at=agent.ports.wall(),
+        )
+        key = f"{agent.root}history/{leader.epoch}"
+        agent.ports.store.commit(
+            [Guard(key, 0)],
+            [Write(key, records.dump_event(event))],
+            deadline_s=agent.ports.clock.now_s() + agent.timing.a_s,
+        )
+    if leader.checkpointed:
+        return
+    if obs.server.checkpoints > notes.checkpoint_base:
+        agent.lease.change(lambda leader: replace(leader, checkpointed=True))
+    else:
+        agent.ports.server.checkpoint()
+
+
+def _advance(agent: Agent, obs: Observation, phase: str, answer: str = "") -> Order | None:
+    """Write the order's next phase by CAS; None when somebody else moved it."""
+    view = obs.store
+    if view is None or view.order is None:
+        return None
+    new, key = replace(view.order, phase=phase, answer=answer), agent.root + "request"
+    outcome = agent.ports.store.commit(
+        [Guard(key, view.order_revision)],
+        [Write(key, records.dump_order(new))],
+        deadline_s=agent.ports.clock.now_s() + agent.timing.a_s,
+    )
+    if not isinstance(outcome, Committed):
+        return None
+    assert agent.view is not None
+    agent.view = replace(agent.view, order=new, order_revision=outcome.revision)
+    return new
+
+
+def refuse(agent: Agent, obs: Observation) -> None:
+    """The order can't be carried out; it says why and stays for its operator to read."""
+    from pgha.core.classify import order_problem  # noqa: PLC0415
+
+    assert obs.store is not None and obs.store.order is not None
+    why = order_problem(obs, obs.store.order)
+    _advance(agent, obs, "refused", why)
+    agent.note("refuse", order=obs.store.order.ident, because=why)
+
+
+def prepare(agent: Agent, obs: Observation) -> None:
+    """Accept the order, checkpoint while clients work."""
+    notes, view = agent.notes, obs.store
+    assert view is not None and view.order is not None
+    order: Order | None = view.order
+    if view.order.phase == "asked":
+        order = _advance(agent, obs, "accepted")
+    if order is None:
+        return
+    if notes.preparing[0] != order.ident:
+        notes.preparing = (order.ident, obs.server.checkpoints)
+        agent.ports.server.checkpoint()
+    elif obs.server.checkpoints > notes.preparing[1]:
+        notes.prepared = order.ident
+    else:
+        agent.ports.server.checkpoint()
+
+
+def hand_over(agent: Agent, obs: Observation) -> None:
+    """Stop fast; the target has the shutdown checkpoint; the tree is gone; release to the target (design, 7)."""
+    clock, link, server = agent.ports.clock, agent.ports.link, agent.ports.server
+    order = _advance(agent, obs, "stopping")
+    if order is None:
+        return
+    stop_by_s = clock.now_s() + STOP_S
+    agent.notes.excused_until_s = stop_by_s + TARGET_REPLAY_S
+    server.stop_fast()
+    end = None
+    while end is None and clock.now_s() < stop_by_s and link.state().tree:
+        end = server.shut_down_at()
+        if end is None:
+            clock.sleep(0.003)
+    end = end or server.shut_down_at()
+    if end is not None:
+        _await_replay(agent, order, end)
+    if not link.kill_tree(deadline_s=clock.now_s() + KILL_S):
+        agent.notes.problem = "the old server's processes could not be ended"
+        return
+    _hand_to(agent, obs, order, end)
+
+
+def _await_replay(agent: Agent, order: Order, end: Position) -> None:
+    """Until the target's member key shows that it has replayed beyond the shutdown checkpoint's start; at most 1 s."""
+    clock = agent.ports.clock
+    until_s = clock.now_s() + TARGET_REPLAY_S
+    key = f"{agent.root}members/{order.target}"
+    while clock.now_s() < until_s:
+        try:
+            snap = agent.ports.store.read(key, deadline_s=until_s)
+        except StoreDown:
+            return
+        entry = snap.entries.get(key)
+        member = records.parse_value(key, entry.value, records.parse_member) if entry else None
+        if member is not None and not isinstance(member, records.Problem) and member.replay >= end:
+            return
+        agent.ports.store.wait(key, snap.revision, deadline_s=min(until_s, clock.now_s() + 0.05))
+
+
+def _hand_to(agent: Agent, obs: Observation, order: Order, end: Position | None) -> None:
+    clean = end is not None and end.timeline == order.epoch
+    key, view = agent.root + "request", agent.view
+    assert view is not None
+
+    def released(leader: Leader) -> Leader | None:
+        if leader.epoch != order.epoch or leader.tenure is not Tenure.HELD:
+            return None
+        return replace(
+            leader,
+            tenure=Tenure.RELEASED,
+            clean=clean,
+            position=end if clean and end is not None else leader.position,
+            target=order.target,
+            reason=f"switchover to {order.target} asked by {order.asked_by}"[:200],
+        )
+
+    handed = replace(order, phase="handed")
+    outcome = agent.lease.change(
+        released, guards=[Guard(key, view.order_revision)], writes=[Write(key, records.dump_order(handed))]
+    )
+    if isinstance(outcome, Committed):
+        agent.lease.forget()
+        agent.ports.link.deadline(None)
+    agent.notes.sealed = None
+    agent.note("handed", target=order.target, clean=clean, outcome=type(outcome).__name__)
+
+
+ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
+    Action.NONE: nothing,
+    Action.FENCE: fence,
+    Action.STOP: stop,
+    Action.START: start,
+    Action.RELEASE: release,
+    Action.SEAL: seal,
+    Action.UNFOLLOW: unfollow,
+    Action.PUBLISH: publish,
+    Action.CLAIM: claim,
+    Action.PROMOTE: promote,
+    Action.ANNOUNCE: announce,
+    Action.FOLLOW: follow,
+    Action.REWIND: rewind,
+    Action.CLONE: clone,
+    Action.VOTERS: change_voters,
+    Action.RECORD: record,
+    Action.REFUSE: refuse,
+    Action.PREPARE: prepare,
+    Action.HAND_OVER: hand_over,
+}

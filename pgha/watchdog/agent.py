@@ -1,0 +1,369 @@
+"""The agent: observe, decide, do one thing, look again. Everything is derived anew each time.
+
+Knows ports, never adapters. Threads and sockets are in `agent_main`; the simulator runs this very class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+
+from pgha import records
+from pgha.core.classify import classify, followers, own_seal
+from pgha.core.decide import Action, Reason, Rule, choose, reasons
+from pgha.core.model import Copy, Leader, Member, Position, Settings, Tenure
+from pgha.core.observation import Observation, StoreView
+from pgha.core.server import Running, ServerView
+from pgha.core.situation import Situation
+from pgha.core.timing import timing_for
+from pgha.nodefile import NodeFile
+from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
+from pgha.watchdog.lease import LeaseKeeper
+from pgha.watchdog.memory import NodeMemory
+
+MEMBER_BEAT_S = 2.0
+POLL_S = 1.0
+HOT_S = 0.01
+SOON_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside, as the agent is given it. `wall`: time for showing. `new_lock`: a mutex of the caller's kind."""
+
+    store: Store
+    clock: Clock
+    link: GuardLink
+    server: Server
+    keep: Keep
+    wall: Callable[[], float]
+    new_id: Callable[[], str]
+    new_lock: Callable[[], AbstractContextManager[object]]
+    say: Callable[[Mapping[str, object]], None]
+
+
+@dataclass(slots=True)
+class Notes:
+    """What the agent remembers in this life only; a fresh one begins with nothing and is none the less safe."""
+
+    key: tuple[int, float] = (0, 0.0)  # revision of the leader key, when it was first seen
+    sealed: tuple[float, Position] | None = None  # start of the server, measured position
+    bid: tuple[int, float] = (0, 0.0)
+    missing: dict[Copy, float] = field(default_factory=dict)
+    mark: tuple[str, int] | None = None
+    order: tuple[str, float] = ("", 0.0)
+    prepared: str = ""
+    preparing: tuple[str, int] = ("", 0)
+    rewound: tuple[int, int] = (0, 0)
+    start_after_s: float = 0.0
+    starts: list[float] = field(default_factory=list)
+    health_s: float = 0.0
+    excused_until_s: float = 0.0
+    claim: tuple[Leader, float] | None = None
+    settled: tuple[int, bool] = (0, False)
+    problem: str = ""
+    phases: dict[str, float] = field(default_factory=dict)
+    free_s: float = 0.0
+    checkpoint_base: int = 0
+
+
+class Agent:
+    """One node's agent. `tick`, `renew` and `check_health` may run in three threads."""
+
+    def __init__(self, node: NodeFile, ports: Ports, version: str) -> None:
+        self.node, self.ports, self.version = node, ports, version
+        self.incarnation = ports.link.state().incarnation
+        self.root = records.prefix(node.cluster)
+        self.memory = NodeMemory(ports.keep, node.node, new_id=ports.new_id, lock=ports.new_lock())
+        self.timing = timing_for(6.0)
+        self.settings = Settings()
+        self.lease = self._keeper()
+        self.notes = Notes()
+        self.view: StoreView | None = None
+        self.last: ServerView = ServerView(Running.DOWN)
+        self.rule: Rule | None = None
+        self._member: tuple[Member | None, int, float] = (None, -1, -1e9)
+        self._booted = False
+        self._repeats = 0
+
+    def _keeper(self) -> LeaseKeeper:
+        return LeaseKeeper(
+            self.ports.store,
+            self.ports.clock,
+            self.root + "leader",
+            timing=self.timing,
+            lock=self.ports.new_lock(),
+            renewed=lambda sent_s: self.ports.link.deadline(sent_s + self.timing.f_hard_s),
+        )
+
+    # -- the three loops' bodies -------------------------------------------------------------------------
+
+    def tick(self) -> float:
+        """One round; seconds until the next one at the latest."""
+        from pgha.watchdog import act  # noqa: PLC0415  # act knows Agent
+
+        self.read_store()
+        obs = self.observe()
+        situation = classify(obs)
+        rule = choose(situation)
+        self._repeats = self._repeats + 1 if rule is self.rule else 0
+        if rule is not self.rule:
+            self._say_decision(rule, situation)
+            self.rule = rule
+        self.notes.problem = ""
+        act.ACTIONS[rule.action](self, obs)
+        if rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S:
+            self.publish(obs, rule)
+        return self._pace(obs, rule)
+
+    def renew(self) -> float:
+        """The lease's round: no disk, no SQL, no subprocess."""
+        now_s = self.ports.clock.now_s()
+        notes, timing = self.notes, self.timing
+        leader, _, tenancy = self.lease.held()
+        healthy = now_s - notes.health_s <= timing.health_fresh_s or now_s <= notes.excused_until_s
+        if leader is not None and leader.tenure is Tenure.CLAIMED:
+            healthy = now_s - tenancy.claimed_s <= 2 * timing.h_s
+        return self.lease.renew(healthy=healthy, position_lsn=self.last.position.lsn)
+
+    def check_health(self) -> float:
+        """A new connection that runs a query, when this node's server is a primary."""
+        if self.last.running is not Running.PRIMARY:
+            return 0.2
+        began_s = self.ports.clock.now_s()
+        if self.ports.server.probe():
+            self.notes.health_s = began_s
+            return 1.0
+        return 0.2
+
+    # -- observing ---------------------------------------------------------------------------------------
+
+    def read_store(self) -> None:
+        """The newest linearizable read, or the old one with its age."""
+        sent_s = self.ports.clock.now_s()
+        try:
+            snap = self.ports.store.read(self.root, deadline_s=sent_s + self.timing.a_s)
+        except StoreDown as e:
+            self.notes.problem = f"store: {e.why}"
+            return
+        parsed = records.parse_snapshot(
+            self.node.cluster, snap.revision, {k: (e.value, e.revision) for k, e in snap.entries.items()}
+        )
+        if parsed.settings is not None and parsed.settings != self.settings:
+            self._adopt_settings(parsed.settings)
+        self.view = StoreView(
+            sent_s=sent_s,
+            revision=parsed.revision,
+            cluster=parsed.cluster,
+            settings=self.settings,
+            leader=parsed.leader,
+            leader_revision=parsed.rev("leader"),
+            members=parsed.members,
+            order=parsed.order,
+            order_revision=parsed.rev("request"),
+            history=parsed.history,
+            problems=tuple(f"{p.key}: {p.why}" for p in parsed.problems),
+        )
+        if not self._booted:
+            self._boot(self.view)
+        self._track_key(self.view)
+
+    def _adopt_settings(self, settings: Settings) -> None:
+        """The timings are those of the first read: a change takes effect with the next start of the agent."""
+        if not self._booted:
+            self.timing = timing_for(settings.failover_after_s)
+            self.lease = self._keeper()
+        self.settings = settings
+
+    def _boot(self, view: StoreView) -> None:
+        """A fresh agent goes on with the server of its guard only under the epoch noted for this start (redteam 23)."""
+        self._booted = True
+        leader, now_s = view.leader, self.ports.clock.now_s()
+        if (
+            leader is not None
+            and leader.holder.node == self.node.node
+            and leader.incarnation == self.incarnation
+            and leader.tenure is not Tenure.RELEASED
+            and leader.epoch == self.memory.value.claimed
+        ):
+            self.lease.adopt(leader, view.leader_revision, sent_s=now_s - self.timing.k_s, claimed_s=now_s)
+            self.notes.health_s = now_s
+
+    def _track_key(self, view: StoreView) -> None:
+        now_s = self.ports.clock.now_s()
+        notes = self.notes
+        if view.leader_revision != notes.key[0]:
+            notes.key = (view.leader_revision, now_s)
+        leader = view.leader
+        if notes.claim is not None and leader == notes.claim[0]:
+            if self.lease.held()[0] is None:
+                self.lease.adopt(leader, view.leader_revision, sent_s=notes.claim[1], claimed_s=now_s)
+            notes.claim = None
+        if leader is not None and view.cluster is not None and view.cluster.ident == self.memory.value.cluster:
+            self.memory.seen(revision=view.revision, epoch=leader.epoch, beat=leader.beat)
+        ident = view.order.ident if view.order else ""
+        if ident != notes.order[0]:
+            notes.order, notes.prepared = (ident, now_s), ""
+
+    def observe(self) -> Observation:
+        """Everything a decision may rest on, at this moment."""
+        notes = self.notes
+        self.last = server = self.ports.server.look()
+        now_s = self.ports.clock.now_s()
+        identity = self.ports.server.identity()
+        view = self._own_view()
+        if notes.sealed and (notes.sealed[0] != server.since_s or server.running is not Running.STANDBY):
+            notes.sealed = None
+        obs = Observation(
+            me=self.node.node,
+            incarnation=self.incarnation,
+            now_s=now_s,
+            timing=self.timing,
+            store=view,
+            server=server,
+            memory=self.memory.value,
+            tenancy=self.lease.held()[2],
+            copy=self.memory.copy_of(identity),
+            system=identity.system if identity else "",
+            sealed=notes.sealed[1] if notes.sealed else None,
+            key_seen_s=notes.key[1],
+            bid_s=notes.bid[1] if view and notes.bid[0] == view.leader_revision else now_s,
+            health_s=notes.health_s,
+            start_after_s=notes.start_after_s,
+            rewound=notes.rewound[1] if view and view.leader and notes.rewound[0] == view.leader.epoch else 0,
+            nofailover=self.node.nofailover,
+            mark=notes.mark,
+            order_seen_s=notes.order[1],
+            prepared=notes.prepared,
+        )
+        return replace(obs, missing_s=self._missing(obs))
+
+    def _own_view(self) -> StoreView | None:
+        """What this node has written of the key since that read is newer than the read."""
+        leader, revision, _ = self.lease.held()
+        view = self.view
+        if view is not None and leader is not None and revision > view.leader_revision:
+            self.notes.key = (revision, self.ports.clock.now_s())
+            return replace(view, leader=leader, leader_revision=revision)
+        return view
+
+    def _missing(self, obs: Observation) -> dict[Copy, float]:
+        """For how long each voter of the present rule has not been streaming to this primary."""
+        leader = obs.store.leader if obs.store else None
+        if leader is None or not leader.sync or obs.server.running is not Running.PRIMARY:
+            self.notes.missing = {}
+            return {}
+        there = {f.copy for f in followers(obs) if f.streaming and f.epoch == leader.epoch}
+        since = self.notes.missing
+        self.notes.missing = {v: since.get(v, obs.now_s) for v in leader.sync[-1].voters if v not in there}
+        return {v: obs.now_s - s for v, s in self.notes.missing.items()}
+
+    # -- telling -----------------------------------------------------------------------------------------
+
+    def _say_decision(self, rule: Rule, situation: Situation) -> None:
+        why: tuple[Reason, ...] = reasons(situation)
+        self.ports.say(
+            {
+                "event": "decision",
+                "rule": rule.name,
+                "action": rule.action.value,
+                "says": rule.sentence,
+                "because": {r.axis: r.value.value for r in why},
+            }
+        )
+
+    def note(self, event: str, **facts: object) -> None:
+        """One line in the node's log."""
+        self.ports.say({"event": event, **facts})
+
+    def publish(self, obs: Observation, rule: Rule, *, force: bool = False) -> bool:
+        """members/<node>: when something worth knowing has changed, and every two seconds. True when it is there."""
+        now_s = self.ports.clock.now_s()
+        old, revision, at_s = self._member
+        new = self._describe(obs, rule, old.beat + 1 if old else 1)
+        if old is not None and not force and _essence(old) == _essence(new) and now_s - at_s < MEMBER_BEAT_S:
+            return True
+        key = f"{self.root}members/{self.node.node}"
+        if revision < 0:  # unknown: whatever is there now is what the next write replaces
+            if obs.store is None or self.view is None:
+                return False
+            try:
+                snap = self.ports.store.read(key, deadline_s=now_s + self.timing.a_s)
+            except StoreDown:
+                return False
+            entry = snap.entries.get(key)
+            revision = entry.revision if entry else 0
+        outcome = self.ports.store.commit(
+            [Guard(key, revision)], [Write(key, records.dump_member(new))], deadline_s=now_s + self.timing.a_s
+        )
+        done = isinstance(outcome, Committed)
+        self._member = (new, outcome.revision if isinstance(outcome, Committed) else -1, now_s)
+        if isinstance(outcome, Conflict) and old is not None:
+            self.note("conflict", says="somebody else writes this node's member key: two nodes of one name?")
+        return done
+
+    def _describe(self, obs: Observation, rule: Rule, beat: int) -> Member:
+        server, me = obs.server, self.node.me
+        standbys = {w.name: (w.state, w.flush) for w in server.walsenders}
+        return Member(
+            node=self.node.node,
+            incarnation=self.incarnation,
+            beat=beat,
+            host=me.host,
+            port=me.port,
+            data=obs.copy.data if obs.copy else "",
+            state=_state_word(obs, rule),
+            primary=server.running is Running.PRIMARY,
+            position=obs.sealed or server.position,
+            replay=obs.sealed or server.replay,
+            seal=self.memory.value.seal,
+            upstream_epoch=max(server.upstream_epoch, 0),
+            priority=self.node.priority,
+            nofailover=self.node.nofailover,
+            version=self.version,
+            postgres=server.version,
+            problem=(self.notes.problem or server.job_failed or server.why)[:300],
+            rule=rule.name,
+            written_at=self.ports.wall(),
+            standbys=standbys,
+        )
+
+    # -- pacing ------------------------------------------------------------------------------------------
+
+    def _pace(self, obs: Observation, rule: Rule) -> float:
+        """How soon to look again without a hint; what goes on and on is looked at less often."""
+        hot = {
+            Rule.R340_PROMOTE, Rule.R350_ANNOUNCE, Rule.R410_PREPARE, Rule.R430_VOTERS, Rule.R530_WAIT_START,
+            Rule.R160_WAIT_STOP, Rule.R650_YIELD, Rule.R120_FENCE_ORPHANS, Rule.R595_WAIT_PATH,
+        }  # fmt: skip
+        calm = {Rule.R450_HOLD, Rule.R540_FOLLOWING, Rule.R240_NO_LEADER_KEY, Rule.R610_NO_DATA}
+        if rule in hot:
+            return HOT_S if self._repeats < 100 else SOON_S
+        if rule not in calm:
+            return 0.0 if rule.action is not Action.NONE and self._repeats < 3 else SOON_S
+        if obs.store and obs.store.order and obs.store.order.phase == "stopping":
+            return HOT_S
+        silence_s = obs.key_seen_s + self.timing.h_s - obs.now_s
+        return min(POLL_S, silence_s) if 0 < silence_s else min(POLL_S, SOON_S if rule is Rule.R540_FOLLOWING else POLL_S)
+
+
+def _essence(m: Member) -> tuple[object, ...]:
+    """What of a member record is worth a write at once."""
+    return (m.state, m.primary, m.data, m.seal, m.upstream_epoch, m.problem, m.rule, sorted(m.standbys), m.incarnation)
+
+
+def _state_word(obs: Observation, rule: Rule) -> str:
+    """The member's state for people (see Member.state)."""
+    running, server = obs.server.running, obs.server
+    if server.job:
+        return server.job
+    if running is Running.PRIMARY:
+        return "primary"
+    if rule in (Rule.R340_PROMOTE, Rule.R350_ANNOUNCE):
+        return "promoting"
+    if running is Running.STANDBY:
+        if obs.sealed is not None and server.upstream_epoch == 0:
+            return "sealed" if own_seal(obs) else "waiting"
+        return "streaming" if server.receiving else "following"
+    return {Running.STARTING: "starting", Running.STOPPING: "stopping"}.get(running, "stopped")

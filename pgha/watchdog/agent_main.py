@@ -1,0 +1,165 @@
+"""The agent's process: a composition root. Names the adapters, runs the threads, ends in order.
+
+main thread: observe, decide, act. `lease`: renewals only. `health`: a new connection now and then. `hint`: waits for
+changes in the store. Started by the guard, which hands over the descriptor of their common socket.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from pgha import __version__, nodefile
+from pgha.adapters.etcd import EtcdStore
+from pgha.adapters.journal import Journal, start_watchdog
+from pgha.adapters.local import JsonKeep, SystemClock
+from pgha.adapters.server import PostgresServer
+from pgha.core.decide import Rule
+from pgha.core.model import Tenure
+from pgha.core.server import DataIdentity, Running
+from pgha.watchdog import act
+from pgha.watchdog.agent import Agent, Ports
+from pgha.watchdog.guard_tree import kill_tree_by_directory
+from pgha.watchdog.link import Link
+
+HINT_S = 5.0
+ORDERLY_S = 9.0
+
+
+class Loop:
+    """Threads around one `Agent`."""
+
+    def __init__(self, node_file: str, fd: int) -> None:
+        with open(node_file, encoding="utf-8") as f:
+            self.node = nodefile.parse(f.read())
+        self.node_file = node_file
+        self.clock = SystemClock()
+        self.wake = threading.Event()
+        self.armed = threading.Condition()
+        self.revision, self.seen = 0, 0
+        self.log = Journal(f"{self.node.state_dir}/watchdog.log")
+        self.link = Link(fd, self.wake.set)
+        self.store = EtcdStore(self.node.store, self.clock)
+        server = PostgresServer(self.node, self.link, self.clock)
+        ports = Ports(
+            store=self.store,
+            clock=self.clock,
+            link=self.link,
+            server=server,
+            keep=JsonKeep(f"{self.node.state_dir}/memory.json"),
+            wall=time.time,
+            new_id=lambda: secrets.token_hex(3),
+            new_lock=threading.RLock,
+            say=self.say,
+        )
+        self.agent = Agent(self.node, ports, __version__)
+        server.jobs.on_clone = self._cloned
+
+    def _cloned(self, identity: DataIdentity) -> None:
+        self.agent.memory.add_copy(identity)
+
+    def say(self, facts: Mapping[str, object]) -> None:
+        """One JSON line in the node's log."""
+        self.log.write({"node": self.node.node, **facts}, self.clock.now_s())
+
+    def run(self) -> int:
+        """Until the guard dies or asks for an orderly stop."""
+        for name, body in (("lease", self.agent.renew), ("health", self.agent.check_health)):
+            threading.Thread(target=self._beat, args=(body,), name=name, daemon=True).start()
+        threading.Thread(target=self._hints, name="hint", daemon=True).start()
+        while True:
+            if self.link.closed:
+                return self._guard_is_dead()
+            if self.link.stop_asked:
+                return self._orderly_stop()
+            pause_s = self._tick()
+            with self.armed:
+                if self.agent.view is not None and self.agent.view.revision != self.revision:
+                    self.revision = self.agent.view.revision
+                    self.armed.notify()
+            self.wake.wait(pause_s)
+            self.wake.clear()
+
+    def _tick(self) -> float:
+        try:
+            return self.agent.tick()
+        except Exception:  # noqa: BLE001  # the loop goes on; the guard's deadline does not depend on it
+            if not self.link.closed:
+                self.say({"event": "bug", "says": traceback.format_exc()[-2000:]})
+            return 0.5
+
+    def _beat(self, body: Callable[[], float]) -> None:
+        while not self.link.closed:
+            try:
+                pause_s = body()
+            except Exception:  # noqa: BLE001  # as above
+                if not self.link.closed:
+                    self.say({"event": "bug", "says": traceback.format_exc()[-2000:]})
+                pause_s = 0.5
+            self.clock.sleep(pause_s)
+
+    def _hints(self) -> None:
+        """Wakes the main loop when the store has something newer than it has read."""
+        root = self.agent.root
+        while not self.link.closed:
+            with self.armed:
+                self.armed.wait_for(lambda: self.revision > self.seen, HINT_S)
+                since = self.revision
+            if since == self.seen:
+                continue
+            if self.store.wait(root, since, deadline_s=self.clock.now_s() + HINT_S):
+                self.seen = since
+                self.wake.set()
+
+    def _guard_is_dead(self) -> int:
+        """Nobody is left to fence but this process: the tree goes, the key is released, a new watchdog starts."""
+        done = kill_tree_by_directory(self.node.data_dir, self.clock.now_s() + 5.0)
+        leader, _, _ = self.agent.lease.held()
+        if done and leader is not None:
+            self.agent.lease.change(
+                lambda key: replace(key, tenure=Tenure.RELEASED, clean=False, reason="its guard was killed")
+            )
+        self.say({"event": "guard gone", "fenced": done, "released": done and leader is not None})
+        start_watchdog(self.node_file)
+        return 1
+
+    def _orderly_stop(self) -> int:
+        """Fast stop, then release: nobody waits for H."""
+        agent, deadline_s = self.agent, self.clock.now_s() + ORDERLY_S
+        agent.notes.excused_until_s = deadline_s
+        agent.notes.start_after_s = deadline_s + 3600.0
+        while self.clock.now_s() < deadline_s:
+            state = self.link.state()
+            if state.postmaster:
+                agent.ports.server.stop_fast()
+            elif state.tree:
+                self.link.kill_tree(deadline_s=deadline_s)
+            agent.read_store()
+            obs = agent.observe()
+            if obs.server.running in (Running.DOWN, Running.NO_DATA):
+                if agent.lease.held()[0] is not None:
+                    act.release(agent, obs)
+                agent.publish(obs, agent.rule or Rule.R510_START, force=True)
+                return 0
+            self.clock.sleep(0.02)
+        return 1
+
+
+def main() -> int:
+    """`--node FILE --fd N`."""
+    argv = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
+    os.umask(0o077)
+    threading.current_thread().name = "agent"
+    code = Loop(argv["--node"], int(argv["--fd"])).run()
+    sys.stdout.flush()
+    os._exit(code)  # grpc's threads are not waited for
+
+
+if __name__ == "__main__":
+    main()

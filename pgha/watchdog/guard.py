@@ -1,0 +1,322 @@
+"""The guard: parent of the agent, of PostgreSQL and of the tools; owns the deadline, and ends the server with it.
+
+One thread, one loop, no disk in the loop (children write, open and exec). Standard library only; of pgha only the
+guard's own files: it must work when everything else does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+from collections.abc import Sequence
+
+from pgha.watchdog import guard_os
+from pgha.watchdog.guard_agent import Agent
+from pgha.watchdog.guard_log import EventLog
+from pgha.watchdog.guard_os import now_s
+from pgha.watchdog.guard_server import Server
+from pgha.watchdog.guard_tools import Tools
+
+STOP_BUDGET_S = 10.0
+FAST_STOP_S = 5.0
+_KILL_S = 2.0
+_LAST_WORDS_S = 0.5
+_TOOLS_PAUSE_S = 0.01
+_TRY_AGAIN_S = 1.0
+_POLL_S = 0.02
+_FOREVER_S = 1e12
+
+
+class Guard:
+    """One life of the guard of one data directory.
+
+    agent_argv: the agent's command line without `--fd N`; agent_output: file of its output, None: the guard's own.
+    incarnation: random, for as long as it lives.
+    """
+
+    def __init__(
+        self, *, data_dir: str, log_file: str, agent_argv: Sequence[str], agent_output: str | None = None
+    ) -> None:
+        os.umask(0o077)
+        guard_os.become_subreaper()
+        guard_os.stay_in_memory()
+        self._oom_score = guard_os.spare_from_oom()
+        self.incarnation = os.getrandom(8).hex()
+        self._alarm = guard_os.AlarmClock()
+        self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._epoll = select.epoll()
+        self._watch(self._wakeup[0])
+        self._watch(self._alarm.fileno())
+        self._log = EventLog(log_file)
+        self._agent = Agent(agent_argv, agent_output, self._watch, self._epoll.unregister, self._log)
+        self._tools = Tools(self._watch, self._epoll.unregister, self._answer_tool, self._log, self._oom_score)
+        self._deadline_s: float | None = None
+        self._kill_orders: list[tuple[int, float]] = []
+        self._server = Server(data_dir, self._spared, self._log, self._oom_score)
+        self._told: dict[str, object] = {}
+        self._stop_since_s = self._fast_since_s = 0.0
+        self._stop_signals = 0
+        self._done = False
+        self._take_signals()
+        self._log.note("guard started", pid=os.getpid(), incarnation=self.incarnation, tree=self._server.tree)
+
+    def run(self) -> None:
+        """The guard's life, until an orderly stop is over."""
+        while not self._done:
+            ready = self._wait()
+            self._fence_if_overdue()  # before any word of the agent is read: it may have been away, or we
+            self._reap()
+            self._server.turn()
+            self._tools.turn()
+            self._serve(ready)
+            self._answer_kill_orders()
+            self._stop_turn()
+            self._respawn()
+            self._tell()
+            self._log.flush()
+        self._log.note("guard stopped", tree=self._server.tree)
+        self._last_words()
+
+    # -- waiting -----------------------------------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._on_stop_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def _on_stop_signal(self, *_: object) -> None:
+        self._stop_signals += 1
+
+    def _watch(self, fd: int) -> None:
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _wait(self) -> list[int]:
+        """Sleep until something happens or is due. Gives the descriptors of agent and tools that are ready."""
+        self._set_alarm()
+        if self._agent.fileno() >= 0:
+            wanted = select.EPOLLIN | (select.EPOLLOUT if self._agent.backlog else 0)
+            self._epoll.modify(self._agent.fileno(), wanted)
+        ready = [fd for fd, _ in self._epoll.poll()]
+        self._alarm.drain()
+        try:
+            while os.read(self._wakeup[0], 512):
+                pass
+        except BlockingIOError:
+            pass
+        return [fd for fd in ready if fd not in (self._wakeup[0], self._alarm.fileno())]
+
+    def _set_alarm(self) -> None:
+        dues = [self._deadline_s, self._server.due_s(), self._tools.due_s(), self._stop_due_s()]
+        dues += [until_s for _, until_s in self._kill_orders]
+        if self._agent.due_s is not None and not self._stop_since_s:
+            # tools that don't die keep the next agent waiting: their end gives a SIGCHLD, a hanging one is looked at
+            dues.append(max(self._agent.due_s, now_s() + (0.0 if self._tools.all_gone() else _TOOLS_PAUSE_S)))
+        self._alarm.set(min((due for due in dues if due is not None), default=None))
+
+    # -- the deadline ------------------------------------------------------------------------------------------
+
+    def _fence_if_overdue(self) -> None:
+        if self._deadline_s is None or now_s() < self._deadline_s:
+            return
+        late_s = now_s() - self._deadline_s
+        self._deadline_s = None
+        self._server.kill()
+        self._agent.kill(fenced=True)  # a thawed one must not go on where it was
+        self._tools.kill_all()
+        self._log.note("deadline passed: server and agent killed", late_s=round(late_s, 4))
+
+    # -- children ----------------------------------------------------------------------------------------------
+
+    def _spared(self) -> set[int]:
+        """Leaders of the process groups that are not the server's."""
+        return {pid for pid in (self._agent.pid, self._log.writer, *self._tools.pids()) if pid}
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            pid = ended.si_pid
+            self._tools.ending(pid)
+            self._agent.ending(pid)
+            _, wait_status = os.waitpid(pid, 0)
+            self._note_end(pid, os.waitstatus_to_exitcode(wait_status))
+
+    def _note_end(self, pid: int, code: int) -> None:
+        status = f"exit {code}" if code >= 0 else f"signal {-code}"
+        if self._server.reaped(pid, status) or self._tools.reaped(pid, code) or self._log.reaped(pid):
+            return
+        if self._agent.reaped(pid, status):
+            self._tools.kill_all()
+
+    def _respawn(self) -> None:
+        due_s = self._agent.due_s
+        if due_s is None or self._stop_since_s or now_s() < due_s or not self._tools.all_gone():
+            return
+        try:
+            self._agent.start(self._oom_score)
+            self._told = {}
+        except OSError as e:  # a limit on processes or descriptors is no reason to take the server down
+            self._agent.due_s = now_s() + _TRY_AGAIN_S
+            self._log.note("agent not started", why=str(e))
+
+    # -- the agent's orders ------------------------------------------------------------------------------------
+
+    def _serve(self, ready: list[int]) -> None:
+        for fd in ready:
+            if fd != self._agent.fileno():
+                self._tools.read(fd)
+                continue
+            self._agent.flush()
+            for line in self._agent.receive():
+                self._fence_if_overdue()
+                if self._agent.fileno() < 0:
+                    break
+                self._obey(line)
+
+    def _obey(self, line: bytes) -> None:
+        order: dict[str, object] = {}
+        try:
+            order = _dict(json.loads(line))
+            refused = self._do(order, _int(order["id"]))
+        except (ValueError, KeyError, TypeError) as e:
+            refused = f"not a valid order: {e!r}"
+        except OSError as e:
+            refused = f"the system refused: {e}"
+        if refused is not None:
+            self._agent.send({"answer": order.get("id"), "refused": refused})
+
+    def _do(self, order: dict[str, object], number: int) -> str | None:
+        """Carry out one order. Gives "" when done, the reason when refused, None when the answer comes later."""
+        what = order["do"]
+        if what == "deadline":
+            at_s = order["at_s"]
+            self._deadline_s = None if at_s is None else _float(at_s)
+            self._set_alarm()  # in force before the answer
+            return ""
+        if what == "start":
+            return self._server.start(
+                _strings(order["argv"]), _environment(order["env"]), _str(order["data_dir"]), _str(order["log_file"])
+            )
+        if what == "signal":
+            return "" if self._server.signal(_str(order["name"])) else "no server runs"
+        if what == "kill":
+            self._kill_orders.append((number, _float(order["deadline_s"])))
+            self._server.kill()
+            return None
+        if what == "tool":
+            self._tools.start(number, _strings(order["argv"]), _environment(order["env"]), _float(order["deadline_s"]))
+            return None
+        return f"unknown order {what!r}"
+
+    def _answer_kill_orders(self) -> None:
+        if not self._kill_orders:
+            return
+        self._server.turn()
+        over = self._server.tree == 0 and not self._server.killing_since_s
+        now = now_s()
+        for number, until_s in self._kill_orders:
+            if over or now >= until_s:
+                self._agent.send({"answer": number, "refused": "", "gone": over})
+        self._kill_orders = [] if over else [(n, until_s) for n, until_s in self._kill_orders if now < until_s]
+
+    def _answer_tool(self, number: int, code: int, tail: str) -> None:
+        self._agent.send({"answer": number, "refused": "", "code": code, "tail": tail})
+
+    def _tell(self) -> None:
+        """Tell the agent whatever is new; a new agent is told everything."""
+        state: dict[str, object] = {
+            "incarnation": self.incarnation,
+            **self._server.state(),
+            "deadline_s": self._deadline_s,
+            "stop": bool(self._stop_since_s),
+        }
+        if state != self._told and self._agent.fileno() >= 0:
+            self._told = state
+            self._agent.send({"state": state})
+
+    # -- orderly stop ------------------------------------------------------------------------------------------
+
+    def _stop_due_s(self) -> float | None:
+        if not self._stop_since_s:
+            return None
+        budget_s = self._stop_since_s + STOP_BUDGET_S
+        if self._fast_since_s:
+            return min(self._fast_since_s + FAST_STOP_S, budget_s) + (_KILL_S if self._server.killing_since_s else 0.0)
+        return budget_s
+
+    def _stop_turn(self) -> None:
+        """The agent stops the server and releases; what it leaves is stopped fast, then killed, all in the budget."""
+        if not self._stop_since_s:
+            if not self._stop_signals:
+                return
+            self._stop_since_s = now_s()
+            self._log.note("stop asked for")
+        if self._agent.pid:
+            if now_s() < self._stop_since_s + STOP_BUDGET_S:
+                return
+            self._agent.kill()
+        if not self._fast_since_s:
+            self._fast_since_s = now_s()
+            self._server.signal("SIGINT")
+        kill_s = min(self._fast_since_s + FAST_STOP_S, self._stop_since_s + STOP_BUDGET_S)
+        if self._server.postmaster and now_s() < kill_s:
+            return
+        if self._server.tree and not self._server.killing_since_s:
+            self._server.kill()
+        self._done = not self._server.tree or now_s() >= kill_s + _KILL_S
+
+    def _last_words(self) -> None:
+        """Have the log written, unless the disk hangs."""
+        self._agent.kill()
+        self._tools.kill_all()
+        until_s = now_s() + _LAST_WORDS_S
+        self._log.flush()
+        while self._log.writer and now_s() < until_s:
+            self._epoll.poll(_POLL_S)
+            self._reap()
+            self._log.flush()
+
+
+def _dict(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError("an object was expected")
+    return value
+
+
+def _str(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text was expected")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("a whole number was expected")
+    return value
+
+
+def _float(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError("a number was expected")
+    if not abs(value) < _FOREVER_S:  # not a number, or infinite
+        raise ValueError("a finite number was expected")
+    return float(value)
+
+
+def _strings(value: object) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise TypeError("a list of texts was expected")
+    return [_str(item) for item in value]
+
+
+def _environment(value: object) -> dict[str, str]:
+    return {name: _str(text) for name, text in _dict(value).items()}

@@ -1,0 +1,138 @@
+"""The server as the guard's child: its start, its end, and the end of everything it left behind.
+
+Standard library only; of pgha only the guard's own files.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+from pgha.watchdog import guard_tree
+from pgha.watchdog.guard_log import EventLog
+from pgha.watchdog.guard_os import now_s
+from pgha.watchdog.guard_spawn import Child, spawn
+
+SIGNALS = {"SIGHUP": signal.SIGHUP, "SIGINT": signal.SIGINT, "SIGQUIT": signal.SIGQUIT, "SIGTERM": signal.SIGTERM}
+_AGAIN_S = (0.005, 0.2)  # a killing is repeated after the first, later at most every second one
+_LOOK_S = 2.0  # how often to look for a server that somebody else started,
+_LOOK_AGAIN_S = 0.2  # and for its end
+
+
+class Server:
+    """One data directory: the postmaster that runs there, and the tree of processes that may still run.
+
+    data_dir: the directory; directory: the same as the kernel prints it; spared: gives the leaders of the process
+    groups that belong to the guard but not to the server.
+    """
+
+    def __init__(self, data_dir: str, spared: Callable[[], set[int]], log: EventLog, oom_score: str) -> None:
+        self.data_dir, self.directory = data_dir, os.path.realpath(data_dir)
+        self._spared, self._log, self._oom_score, self._uid = spared, log, oom_score, os.getuid()
+        self.postmaster = 0
+        self.started_s = 0.0
+        self.exits = 0
+        self.exit_status = ""
+        self.tree = 0
+        self.killing_since_s = 0.0
+        self._next_s = 0.0
+        self._pause_s = _AGAIN_S[0]
+        self.look()
+
+    def state(self) -> dict[str, object]:
+        """The server's part of the guard's state, as it goes to the agent."""
+        return {
+            "postmaster": self.postmaster if self.tree else 0,  # with SIGKILL pending it does not run
+            "tree": self.tree,
+            "started_s": self.started_s,
+            "exits": self.exits,
+            "exit_status": self.exit_status,
+        }
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], data_dir: str, log_file: str) -> str:
+        """Start the postmaster. Gives the reason when it is refused, else "". Raises OSError when fork fails."""
+        if os.path.normpath(data_dir) != os.path.normpath(self.data_dir):
+            return f"this guard is responsible for {self.data_dir}, not for {data_dir}"
+        if self.postmaster:
+            return f"a server runs already: postmaster {self.postmaster}"
+        self.look()
+        if self.tree:
+            return f"{self.tree} processes of a former server are left in {data_dir}"
+        self.killing_since_s = 0.0
+
+        def prepare() -> None:
+            if pid := guard_tree.remove_stale_pid_file(data_dir):
+                os.write(2, f"pgha: removed a postmaster.pid of pid {pid}, which runs no server here\n".encode())
+
+        child = Child(argv, env, death_signal=signal.SIGQUIT, output=log_file, prepare=prepare)
+        self.postmaster = spawn(child, self._oom_score)
+        self.started_s, self.tree = now_s(), 1
+        self._log.note("server started", pid=self.postmaster)
+        return ""
+
+    def signal(self, name: str) -> bool:
+        """Signal the postmaster; false when there is none. Raises KeyError for a signal that is not allowed."""
+        signum = SIGNALS[name]
+        return bool(self.postmaster) and guard_tree.send(self.postmaster, signum)
+
+    def reaped(self, pid: int, status: str) -> bool:
+        """The postmaster is gone? Then everything that it left is killed, unasked: orphans acknowledge commits."""
+        if pid != self.postmaster:
+            return False
+        self.postmaster, self.started_s = 0, 0.0
+        self.exits += 1
+        self.exit_status = status
+        self._log.note("server ended", pid=pid, status=status)
+        self.kill()
+        return True
+
+    def kill(self) -> None:
+        """Kill the tree, and go on (see `due_s`) until nothing of it may run."""
+        if not self.killing_since_s:
+            self.killing_since_s, self._pause_s = now_s(), _AGAIN_S[0]
+        guard_tree.kill_all(self._running_children)
+        guard_tree.kill_all(self._running)  # and whoever is no descendant; found by a walk that takes milliseconds
+        self._next_s = now_s() + self._pause_s
+        self._pause_s = min(self._pause_s * 2, _AGAIN_S[1])
+
+    def due_s(self) -> float | None:
+        """When `turn` wants to be called again even if nothing happens."""
+        if self.killing_since_s or not self.postmaster:
+            return self._next_s
+        return None
+
+    def turn(self) -> None:
+        """After anything happened: see whether a killing is over, or kill again; look for foreign servers."""
+        if self.killing_since_s:
+            self._count()
+            if self.tree == 0:
+                took_s, self.killing_since_s = now_s() - self.killing_since_s, 0.0
+                self._next_s = now_s() + _LOOK_S
+                self._log.note("tree empty", took_s=round(took_s, 4))
+            elif now_s() >= self._next_s:
+                self.kill()
+        elif not self.postmaster and now_s() >= self._next_s:
+            self.look()
+
+    def look(self) -> None:
+        """Count the tree anew, foreign servers in the directory included."""
+        self._count()
+        self._next_s = now_s() + (_LOOK_AGAIN_S if self.tree else _LOOK_S)
+
+    def _count(self) -> None:
+        """The expensive walk over all processes is made only when no descendant is left."""
+        self.tree = len(self._running_children()) or len(self._running_children()) or len(self._running())
+
+    def _running_children(self) -> list[int]:
+        return [pid for pid in guard_tree.descendants_of(os.getpid(), self._spared()) if self._counts(pid)]
+
+    def _running(self) -> list[int]:
+        spared = self._spared()
+        pids = {*guard_tree.descendants_of(os.getpid(), spared), *guard_tree.servers_in(self.directory, spared)}
+        return [pid for pid in pids if self._counts(pid)]
+
+    def _counts(self, pid: int) -> bool:
+        """May it still run, and is it ours to end? (sudo in archive_command is neither ours nor a server.)"""
+        status = guard_tree.status_of(pid)
+        return status is not None and status.may_run and (status.uid == self._uid or status.is_server)

@@ -1,0 +1,149 @@
+"""The leader key in the hands of its holder: renewals and every other write of it, one at a time.
+
+No disk, no SQL, no subprocess here: a hang of those can't keep the holder from seeing that its time runs out
+(faults.md R4). The time of a renewal is that of its sending, on CLOCK_BOOTTIME.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from pgha.core.model import Leader, Tenure
+from pgha.core.observation import Tenancy
+from pgha.core.timing import Timing
+from pgha.ports import Clock, Committed, Conflict, Guard, Store, StoreDown, Unknown, Write
+from pgha.records import Problem, dump_leader, parse_leader, parse_value
+
+Outcome = Committed | Conflict | Unknown
+DOUBTS_MAX = 8
+
+
+class LeaseKeeper:
+    """What this node holds. `lock` guards all of it; `renewed(sent_s)` is told of each success (the guard's deadline)."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        key: str,
+        *,
+        timing: Timing,
+        lock: AbstractContextManager[object],
+        renewed: Callable[[float], None],
+    ) -> None:
+        self.store, self.clock, self.key, self.timing = store, clock, key, timing
+        self._lock, self._renewed = lock, renewed
+        self._leader: Leader | None = None
+        self._revision = 0
+        self._tenancy = Tenancy()
+        self._doubts: list[tuple[Leader, float]] = []
+        self._next_s = 0.0
+        self.margin_s = timing.f_soft_s  # the smallest time that was left at a renewal, for near misses
+
+    def held(self) -> tuple[Leader | None, int, Tenancy]:
+        """The key as last written by this node, its revision, and the tenancy."""
+        with self._lock:
+            return self._leader, self._revision, self._tenancy
+
+    def adopt(self, leader: Leader, revision: int, *, sent_s: float, claimed_s: float) -> None:
+        """This node's claim succeeded (or a fresh agent found its own key)."""
+        with self._lock:
+            self._leader, self._revision, self._doubts = leader, revision, []
+            self._tenancy = Tenancy(leader.epoch, sent_s, claimed_s)
+            self._next_s = sent_s + self.timing.k_s
+
+    def forget(self) -> None:
+        """Nothing is held any more."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._leader, self._revision, self._tenancy, self._doubts = None, 0, Tenancy(), []
+
+    def change(
+        self, change: Callable[[Leader], Leader | None], *, guards: Sequence[Guard] = (), writes: Sequence[Write] = ()
+    ) -> Outcome:
+        """Write the key changed (the beat is set here), with these further guards and writes in one transaction.
+
+        Conflict also when nothing is held or `change` gives None. Unknown: a later look at `held` tells.
+        """
+        with self._lock:
+            self._settle()
+            if self._leader is None or (wanted := change(self._leader)) is None:
+                return Conflict()
+            new = replace(wanted, beat=self._leader.beat + 1)
+            return self._commit(new, guards, writes)
+
+    def renew(self, *, healthy: bool, position_lsn: int) -> float:
+        """One renewal when it is due; seconds until the next look. Without `healthy` nothing is renewed."""
+        with self._lock:
+            now_s = self.clock.now_s()
+            if self._leader is None:
+                return self.timing.k_s / 2
+            if now_s < self._next_s:
+                return self._next_s - now_s
+            if not healthy:
+                return 0.1
+            self.margin_s = min(self.margin_s, self._tenancy.sent_s + self.timing.f_soft_s - now_s)
+            self._settle()
+            if self._leader is None:
+                return self.timing.k_s / 2
+            self._commit(self._renewal(self._leader, position_lsn), (), ())
+            if self._leader is not None and self._doubts:
+                return 0.05
+            return max(0.0, self._next_s - self.clock.now_s())
+
+    @staticmethod
+    def _renewal(leader: Leader, lsn: int) -> Leader:
+        position = leader.position
+        if leader.tenure is Tenure.HELD and position.timeline == leader.epoch:
+            position = replace(position, lsn=max(position.lsn, lsn))
+        return replace(leader, beat=leader.beat + 1, position=position)
+
+    def _commit(self, new: Leader, guards: Sequence[Guard], writes: Sequence[Write]) -> Outcome:
+        sent_s = self.clock.now_s()
+        outcome = self.store.commit(
+            [Guard(self.key, self._revision), *guards],
+            [Write(self.key, dump_leader(new)), *writes],
+            deadline_s=sent_s + self.timing.a_s,
+        )
+        if isinstance(outcome, Committed):
+            self._landed(new, outcome.revision, sent_s)
+        elif isinstance(outcome, Unknown):
+            self._doubts = [*self._doubts, (new, sent_s)][-DOUBTS_MAX:]
+        else:
+            self._settle(moved=True)
+        return outcome
+
+    def _landed(self, new: Leader, revision: int, sent_s: float) -> None:
+        self._leader, self._revision, self._doubts = new, revision, []
+        self._tenancy = replace(self._tenancy, sent_s=max(sent_s, self._tenancy.sent_s))
+        self._next_s = self._tenancy.sent_s + self.timing.k_s
+        if new.tenure is Tenure.RELEASED:
+            self._drop()
+        else:
+            self._renewed(self._tenancy.sent_s)
+
+    def _settle(self, *, moved: bool = False) -> None:
+        """After an unknown outcome or a conflict: what does the key say? A write of ours that is seen there counts
+        from its sending; somebody else's ends the tenancy; no answer leaves everything as it was."""
+        if self._leader is None or not (self._doubts or moved):
+            return
+        try:
+            snapshot = self.store.read(self.key, deadline_s=self.clock.now_s() + self.timing.a_s)
+        except StoreDown:
+            return
+        entry = snapshot.entries.get(self.key)
+        if entry is None:
+            self._drop()
+            return
+        if entry.revision == self._revision:
+            return
+        seen = parse_value(self.key, entry.value, parse_leader)
+        mine = [sent_s for leader, sent_s in self._doubts if leader == seen]
+        if isinstance(seen, Problem) or not mine:
+            self._drop()
+            return
+        self._landed(seen, entry.revision, min(mine))

@@ -1,0 +1,198 @@
+"""`pgha watchdog`: takes the node's lock and becomes the guard, or exits at once because another one has it.
+
+Until the lock is held it imports next to nothing (cron starts it every minute). May import errors, nodefile and,
+once it has the lock, the guard.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+USAGE = """Usage: pgha watchdog --node FILE [--foreground | --stop [--within SECONDS]]
+
+Keeps PostgreSQL on this node highly available; cron starts it every minute. Exits 0 at once when it runs already.
+  --node FILE        the node's file, /etc/pgha/CLUSTER.json
+  --foreground       do not leave the terminal (for systemd)
+  --stop             ask the running watchdog for an orderly stop and wait for its end
+  --within SECONDS   how long --stop waits (15)
+"""
+_OK, _USAGE, _REFUSED, _UNKNOWN = 0, 2, 4, 6  # pgha.errors.Exit; spares the import
+
+
+class _Problem(Exception):
+    """What goes to the operator: what / because / next_step, with the exit code."""
+
+    def __init__(self, what: str, because: str, next_step: str, code: int = _REFUSED) -> None:
+        super().__init__(what)
+        self.text = f"error: {what}\nbecause: {because}\nnext: {next_step}\n"
+        self.code = code
+
+
+def main(args: Sequence[str], agent_argv: Sequence[str] | None = None) -> int:
+    """The command; gives the exit code. agent_argv: another agent than pgha's own (for tests)."""
+    try:
+        if not args or args[0] in ("-h", "--help"):
+            sys.stdout.write(USAGE)
+            return _OK if args else _USAGE
+        options = _options(args)
+        node_file = os.path.abspath(options["--node"])
+        state_dir = _state_dir(node_file)
+        if "--stop" in options:
+            return _stop(state_dir, float(options.get("--within", "15")))
+        lock = _lock(f"{state_dir}/watchdog.lock")
+        if lock < 0:
+            return _OK
+        data_dir = _data_dir(node_file)
+        if "--foreground" in options:
+            return _guard(node_file, state_dir, data_dir, lock, agent_argv, ready=-1)
+        return _in_background(node_file, state_dir, data_dir, lock, agent_argv)
+    except _Problem as e:
+        sys.stderr.write(e.text)
+        return e.code
+
+
+def _options(args: Sequence[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    rest = list(args)
+    while rest:
+        name = rest.pop(0)
+        if name in ("--node", "--within") and rest:
+            options[name] = rest.pop(0)
+        elif name in ("--foreground", "--stop"):
+            options[name] = ""
+        else:
+            raise _Problem(f"unexpected {name}", "it is no option, or lacks its value", "pgha watchdog --help", _USAGE)
+    if "--node" not in options:
+        raise _Problem("no node file was named", "--node is missing", "pgha watchdog --help", _USAGE)
+    if not options.get("--within", "15").replace(".", "", 1).isdigit():
+        raise _Problem("--within is no number of seconds", f"it is {options['--within']}", "pass e.g. 15", _USAGE)
+    return options
+
+
+def _read(node_file: str) -> str:
+    try:
+        with open(node_file, encoding="utf-8") as f:
+            return f.read()
+    except (OSError, UnicodeDecodeError) as e:
+        because = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise _Problem(f"{node_file} can't be read", because, f"ls -l {node_file}", _USAGE) from e
+
+
+def _state_dir(node_file: str) -> str:
+    """Only what the lock needs: the whole file is checked once the lock is held."""
+    try:
+        body: object = json.loads(_read(node_file))
+    except ValueError as e:
+        raise _bad(node_file, str(e)) from e
+    state_dir = body.get("state_dir") if isinstance(body, dict) else None
+    if not isinstance(state_dir, str) or not os.path.isabs(state_dir):
+        raise _bad(node_file, "state_dir is missing or no absolute path")
+    return state_dir
+
+
+def _data_dir(node_file: str) -> str:
+    from pgha.nodefile import parse
+
+    try:
+        node = parse(_read(node_file))
+        texts: tuple[object, ...] = (node.cluster, node.node, node.data_dir, node.socket_dir, node.bin_dir)
+        if not all(isinstance(text, str) and text for text in texts):
+            raise ValueError("cluster, node, data_dir, socket_dir and bin_dir must be texts, and not empty")
+        if not os.path.isabs(node.data_dir):
+            raise ValueError(f"data_dir is no absolute path: {node.data_dir}")
+    except ValueError as e:
+        raise _bad(node_file, str(e)) from e
+    return node.data_dir
+
+
+def _bad(node_file: str, because: str) -> _Problem:
+    return _Problem(f"{node_file} is not a usable node file", because, "write it anew: pgha bootstrap", _USAGE)
+
+
+def _lock(path: str) -> int:
+    """The descriptor that holds the lock; -1 when somebody else has it. Never inherited through an exec."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return -1
+    except OSError as e:
+        directory = os.path.dirname(path)
+        raise _Problem(f"no lock at {path}", e.strerror or str(e), f"ls -ld {directory}; id") from e
+    return fd
+
+
+def _stop(state_dir: str, within_s: float) -> int:
+    from pgha.watchdog.guard_stop import stop
+
+    try:
+        if not stop(f"{state_dir}/watchdog.lock", within_s=within_s):
+            because = f"it had {within_s:g} s; its stop goes on"
+            raise _Problem("the watchdog has not stopped yet", because, f"look at {state_dir}/guard.log", _UNKNOWN)
+    except PermissionError as e:
+        raise _Problem("the watchdog can't be stopped", str(e), "run it as the database's user") from e
+    return _OK
+
+
+def _guard(
+    node_file: str, state_dir: str, data_dir: str, lock: int, agent_argv: Sequence[str] | None, *, ready: int
+) -> int:
+    """Be the guard until an orderly stop; writes to `ready` (when not -1) once it is in force."""
+    from pgha.watchdog.guard import Guard
+
+    _import_from_here_too()
+    os.chdir("/")
+    argv = agent_argv or [sys.executable, "-m", "pgha.watchdog.agent_main", "--node", node_file]
+    output = f"{state_dir}/watchdog.log" if ready >= 0 else None
+    try:
+        guard = Guard(data_dir=data_dir, log_file=f"{state_dir}/guard.log", agent_argv=argv, agent_output=output)
+        with open("/proc/self/stat", encoding="ascii", errors="replace") as f:
+            born = f.read().rsplit(")", 1)[1].split()[19]
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()} {born}\n".encode(), 0)
+        if output:
+            _leave_terminal(output)
+    except OSError as e:
+        raise _Problem("the watchdog could not start", str(e), f"ls -ld {state_dir}; df {state_dir}") from e
+    if ready >= 0:
+        os.write(ready, b".")
+        os.close(ready)
+    guard.run()
+    return _OK
+
+
+def _in_background(node_file: str, state_dir: str, data_dir: str, lock: int, agent_argv: Sequence[str] | None) -> int:
+    """Fork twice; this process ends once the guard is in force. The lock goes with the open file."""
+    ours, theirs = os.pipe()
+    if os.fork():
+        os.close(theirs)
+        os.close(lock)
+        return _OK if os.read(ours, 1) else _REFUSED  # the guard has written its error itself
+    os.setsid()
+    if os.fork():
+        os._exit(_OK)
+    os.close(ours)
+    return _guard(node_file, state_dir, data_dir, lock, agent_argv, ready=theirs)
+
+
+def _leave_terminal(output: str) -> None:
+    fd = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    os.close(null)
+
+
+def _import_from_here_too() -> None:
+    """The agent is started in `/`: let it find this very pgha where it is not installed."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if os.path.basename(root) not in ("site-packages", "dist-packages"):
+        known = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root

@@ -1,0 +1,133 @@
+"""The node's durable memory, typed: what is in `Keep`'s document and how it changes.
+
+Every change is on disk before the method returns (raft's Ready: durable before what depends on it). A document that
+can't be read stops the node: guessing here could break a promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from pgha.core.model import Copy, Position, Seal
+from pgha.core.observation import Memory
+from pgha.core.server import DataIdentity
+from pgha.ports import Keep
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCopy:
+    """A data directory this node has had: its id and how to recognise it."""
+
+    ident: str
+    identity: DataIdentity
+
+
+class NodeMemory:
+    """Loaded once; `lock` because a clone in the background adds its copy."""
+
+    def __init__(self, keep: Keep, node: str, *, new_id: Callable[[], str], lock: AbstractContextManager[object]) -> None:
+        self._keep, self._node, self._new_id, self._lock = keep, node, new_id, lock
+        body = keep.load()
+        if body and body.get("schema") != SCHEMA:
+            raise ValueError(f"memory of schema {body.get('schema')!r}, this version knows {SCHEMA}")
+        self.value = _memory(body)
+        self._copies = [c for c in (_copy(x) for x in [body.get("data"), *_list(body.get("copies"))]) if c]
+
+    def update(self, **changes: object) -> None:
+        """Change these fields durably; nothing is written when they are so already."""
+        with self._lock:
+            new = replace(self.value, **changes)  # type: ignore[arg-type]  # names are checked by replace
+            if new != self.value:
+                self._save(new)
+
+    def seen(self, *, revision: int, epoch: int, beat: int) -> None:
+        """The store showed this. Written to disk only when the epoch rises: lower bounds are enough, and cheap."""
+        old = self.value
+        high = max((old.epoch, old.beat), (epoch, beat))
+        new = replace(old, revision=max(old.revision, revision), epoch=high[0], beat=high[1])
+        with self._lock:
+            if new.epoch != old.epoch:
+                self._save(new)
+            else:
+                self.value = new
+
+    def copy_of(self, identity: DataIdentity | None) -> Copy | None:
+        """The id of what lies in the data directory; what is not recognised gets a new one (redteam 6)."""
+        if identity is None:
+            return None
+        for known in self._copies:
+            if known.identity == identity:
+                return Copy(self._node, known.ident)
+        return Copy(self._node, self.add_copy(identity))
+
+    def add_copy(self, identity: DataIdentity) -> str:
+        """A new data id for this directory, durable before it returns."""
+        with self._lock:
+            ident = self._new_id()
+            self._copies = [*self._copies[-7:], KnownCopy(ident, identity)]
+            self._save(self.value)
+            return ident
+
+    def _save(self, new: Memory) -> None:
+        seal = new.seal
+        self._keep.save(
+            {
+                "schema": SCHEMA,
+                "cluster": new.cluster,
+                "epoch": new.epoch,
+                "beat": new.beat,
+                "revision": new.revision,
+                "claimed": new.claimed,
+                "seal": seal
+                and {
+                    "revision": seal.revision,
+                    "node": seal.copy.node,
+                    "data": seal.copy.data,
+                    "timeline": seal.position.timeline,
+                    "lsn": seal.position.lsn,
+                },
+                "copies": [
+                    {"id": c.ident, "device": c.identity.device, "inode": c.identity.inode, "system": c.identity.system}
+                    for c in self._copies
+                ],
+            }
+        )
+        self.value = new
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _int(body: Mapping[str, object], name: str) -> int:
+    value = body.get(name, 0)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"memory: {name} is {value!r}"[:120])
+    return value
+
+
+def _memory(body: Mapping[str, object]) -> Memory:
+    raw = body.get("seal")
+    seal = None
+    if isinstance(raw, dict):
+        copy = Copy(str(raw["node"]), str(raw["data"]))
+        seal = Seal(_int(raw, "revision"), copy, Position(_int(raw, "timeline"), _int(raw, "lsn")))
+    return Memory(
+        cluster=str(body.get("cluster", "")),
+        epoch=_int(body, "epoch"),
+        beat=_int(body, "beat"),
+        revision=_int(body, "revision"),
+        claimed=_int(body, "claimed"),
+        seal=seal,
+    )
+
+
+def _copy(raw: object) -> KnownCopy | None:
+    if not isinstance(raw, dict):
+        return None
+    identity = DataIdentity(_int(raw, "device"), _int(raw, "inode"), str(raw.get("system", "")))
+    return KnownCopy(str(raw["id"]), identity)

@@ -1,0 +1,247 @@
+"""A real etcd cluster of one or three processes on loopback, to be stopped, killed and brought back.
+
+The members run as user postgres (when we are root) in directories of their own, and die with the thread that started
+them. What is asked of etcd here goes through its HTTP gateway, so that no test trusts the client it tests.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgha.adapters.binaries import find_etcd
+from pgha.nodefile import StoreAccess
+
+USER = "postgres"
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy, whatever the environment says
+
+
+@dataclass(slots=True)
+class Member:
+    """One process. `process` is None while it is not running."""
+
+    name: str
+    client: int
+    peer: int
+    data: Path
+    process: subprocess.Popen[bytes] | None = None
+    stopped: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """`host:port` for clients."""
+        return f"127.0.0.1:{self.client}"
+
+    def ask(self, path: str, body: Mapping[str, object], *, token: str = "", timeout: float = 2.0) -> dict[str, object]:
+        """POST to the HTTP gateway; the JSON answer. Raises OSError."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": token} if token else {})
+        url = f"http://{self.endpoint}/v3/{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        with _DIRECT.open(request, timeout=timeout) as answer:
+            said: dict[str, object] = json.load(answer)
+        return said
+
+    def healthy(self) -> bool:
+        """Whether it answers linearizably."""
+        try:
+            with _DIRECT.open(f"http://{self.endpoint}/health", timeout=1.0) as answer:
+                return bool(json.load(answer)["health"] == "true")
+        except (OSError, ValueError):
+            return False
+
+
+class EtcdCluster:
+    """Members m1..mn under `directory` (which user postgres must be able to reach)."""
+
+    def __init__(self, directory: Path, members: int = 3, options: tuple[str, ...] = ()) -> None:
+        self.binary = find_etcd(None)
+        known = subprocess.run([self.binary, "--help"], capture_output=True, check=False, text=True)
+        wanted = {
+            "--unsafe-no-fsync": "",
+            "--auto-compaction-mode": "=periodic",
+            "--auto-compaction-retention": "=5m",
+            "--log-level": "=error",
+        }
+        self.options = [o + value for o, value in wanted.items() if o in known.stdout + known.stderr] + list(options)
+        ports = _free_ports(2 * members)
+        self.members = [
+            Member(f"m{i + 1}", ports[2 * i], ports[2 * i + 1], directory / f"m{i + 1}") for i in range(members)
+        ]
+
+    @property
+    def access(self) -> StoreAccess:
+        """How a client reaches it."""
+        return StoreAccess(endpoints=tuple(m.endpoint for m in self.members))
+
+    def start(self) -> None:
+        """Start all members and wait until each is healthy."""
+        for member in self.members:
+            self.run(member)
+        self.await_healthy()
+
+    def run(self, member: Member) -> None:
+        """Start one member, with the data it has."""
+        if not member.data.exists():
+            member.data.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                shutil.chown(member.data, USER)
+        all_peers = ",".join(f"{m.name}=http://127.0.0.1:{m.peer}" for m in self.members)
+        argv = [
+            *_as_user(),
+            self.binary,
+            f"--name={member.name}",
+            f"--data-dir={member.data}/etcd",
+            f"--listen-client-urls=http://{member.endpoint}",
+            f"--advertise-client-urls=http://{member.endpoint}",
+            f"--listen-peer-urls=http://127.0.0.1:{member.peer}",
+            f"--initial-advertise-peer-urls=http://127.0.0.1:{member.peer}",
+            f"--initial-cluster={all_peers}",
+            *self.options,
+        ]
+        with (member.data.parent / f"{member.name}.log").open("ab") as log:
+            member.process = subprocess.Popen(argv, stdout=log, stderr=log, cwd="/")
+        member.stopped = False
+
+    def await_healthy(self, timeout_s: float = 20.0) -> None:
+        """Wait until every running member answers linearizably. Raises TimeoutError."""
+        running = [m for m in self.members if m.process and not m.stopped]
+        await_true(lambda: all(m.healthy() for m in running), timeout_s, "etcd does not get healthy")
+
+    def leader(self) -> Member:
+        """The member that leads, by what a running majority says. Raises TimeoutError."""
+        found: list[Member] = []
+
+        def look() -> bool:
+            said = {}
+            for member in (m for m in self.members if m.process and not m.stopped):
+                with contextlib.suppress(OSError):
+                    said[member.name] = member.ask("maintenance/status", {})
+            leaders = {str(s.get("leader", "0")) for s in said.values()}
+            found[:] = [m for m in self.members if m.name in said and _member_id(said[m.name]) in leaders]
+            return len(leaders) == 1 and len(found) == 1
+
+        await_true(look, 20.0, "no etcd leader")
+        return found[0]
+
+    def stop(self, member: Member) -> None:
+        """SIGSTOP, and wait until it stands still: it keeps its connections and says nothing."""
+        self._signal(member, signal.SIGSTOP)
+        member.stopped = True
+        await_true(lambda: _stands_still(member), 5, f"{member.name} does not stop")
+
+    def go_on(self, member: Member) -> None:
+        """SIGCONT."""
+        self._signal(member, signal.SIGCONT)
+        member.stopped = False
+
+    def kill(self, member: Member) -> None:
+        """SIGKILL, and wait for its end."""
+        if member.process:
+            member.process.kill()
+            member.process.wait(10)
+        member.process, member.stopped = None, False
+
+    def mend(self) -> None:
+        """All members running and healthy again."""
+        for member in self.members:
+            if member.process is None:
+                self.run(member)
+            elif member.stopped:
+                self.go_on(member)
+        self.await_healthy()
+
+    def close(self) -> None:
+        """No process is left."""
+        for member in self.members:
+            self.kill(member)
+
+    def put(self, key: str, value: str) -> None:
+        """A write past the client under test."""
+        body = {"key": base64.b64encode(key.encode()).decode(), "value": base64.b64encode(value.encode()).decode()}
+        self.leader().ask("kv/put", body)
+
+    def compact(self, revision: int) -> None:
+        """Forget what was before a revision."""
+        self.leader().ask("kv/compaction", {"revision": str(revision), "physical": True})
+
+    def enable_auth(self, user: str, password: str) -> None:
+        """Users root and `user` (role root), and authentication on."""
+        leader = self.leader()
+        for name in ("root", user):
+            leader.ask("auth/user/add", {"name": name, "password": password})
+        leader.ask("auth/role/add", {"name": "root"})
+        for name in ("root", user):
+            leader.ask("auth/user/grant", {"user": name, "role": "root"})
+        leader.ask("auth/enable", {})
+
+    def _signal(self, member: Member, number: int) -> None:
+        if member.process is None:
+            raise ValueError(f"{member.name} is not running")
+        member.process.send_signal(number)
+
+
+def _stands_still(member: Member) -> bool:
+    """Every thread is in state T."""
+    if member.process is None:
+        return True
+    states = []
+    for task in Path(f"/proc/{member.process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return set(states) == {"T"}
+
+
+def _member_id(status: Mapping[str, object]) -> str:
+    header = status.get("header")
+    return str(header.get("member_id")) if isinstance(header, dict) else ""
+
+
+def _as_user() -> list[str]:
+    """Drop root, then ask to die with the parent; in this order, since a change of user forgets that wish."""
+    if os.geteuid() == 0:
+        return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--pdeathsig=KILL"]
+    return ["setpriv", "--pdeathsig=KILL"]
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def await_true(condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
+    """Look every 50 ms until it holds. Raises TimeoutError."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(complaint)
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def etcd_cluster(members: int = 3, options: tuple[str, ...] = ()) -> Iterator[EtcdCluster]:
+    """A healthy cluster in a directory of its own; both are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="pgha-etcd-") as name:
+        directory = Path(name)
+        directory.chmod(0o711)  # user postgres must get through, not read
+        cluster = EtcdCluster(directory, members, options)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.close()

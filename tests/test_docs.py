@@ -1,0 +1,48 @@
+"""The documents say what is: exit codes, links, scripts. (What the commands print is checked where they are tested.)"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from pgha.errors import Exit
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").rglob("*.md"))]
+DECISIONS = sorted((CHECKOUT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+def test_the_page_of_errors_lists_every_exit_code_and_no_other() -> None:
+    rows = re.findall(r"^\| (\d+) \| (\w+) \|", (CHECKOUT / "docs" / "errors.md").read_text(), re.MULTILINE)
+    assert [(int(code), name) for code, name in rows] == [(code.value, code.name) for code in Exit]
+
+
+def test_the_readme_names_every_exit_code() -> None:
+    section = (CHECKOUT / "README.md").read_text().split("## Exit codes")[1].split("##")[0]
+    assert [int(n) for n in re.findall(r"\| (\d+) ", section)] == [code.value for code in Exit]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [t for t in targets if not t.startswith("https://") and not (page.parent / t).exists()]
+    assert not missing
+
+
+def test_the_two_commands_of_the_readme_can_be_run() -> None:
+    section = (CHECKOUT / "README.md").read_text().split("## Two commands")[1].split("##")[0]
+    commands = re.findall(r"^\./(\S+)", section, re.MULTILINE)
+    assert commands == ["scripts/demo", "scripts/test"]
+    assert all(os.access(CHECKOUT / command, os.X_OK) for command in commands)
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=lambda p: p.stem)
+def test_a_decision_is_short_whole_and_listed(decision: Path) -> None:
+    text = decision.read_text()
+    assert len(text.splitlines()) <= 40
+    parts = ["## Context", "## Decision", "## Consequences", "## What would change our mind"]
+    assert re.findall(r"^## .*", text, re.MULTILINE) == parts
+    assert f"]({decision.name})" in (decision.parent / "README.md").read_text()

@@ -1,0 +1,73 @@
+"""Fixtures of the watchdog's tests: a node with and without a data directory."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pgha.adapters.binaries import find_postgres
+from tests.watchdog.guarded_node import AS_USER, ENV, USER, GuardedNode
+
+SETTINGS = """
+listen_addresses = ''
+unix_socket_directories = '{root}'
+restart_after_crash = off
+fsync = off
+shared_buffers = 16MB
+autovacuum = off
+max_connections = 60
+"""
+
+
+def _directory() -> Path:
+    """Outside of pytest's own tree, which only its user may enter."""
+    path = Path(tempfile.mkdtemp(prefix="pgha-guard-"))
+    path.chmod(0o755)
+    if AS_USER:
+        account = pwd.getpwnam(AS_USER)
+        os.chown(path, account.pw_uid, account.pw_gid)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bin_dir() -> str:
+    """PostgreSQL's programs."""
+    return find_postgres(None, None)
+
+
+@pytest.fixture(scope="session")
+def template(bin_dir: str) -> Iterator[Path]:
+    """A data directory to copy."""
+    root = _directory()
+    argv = [f"{bin_dir}/initdb", "-D", str(root / "data"), "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8"]
+    subprocess.run(argv, user=AS_USER, group=AS_USER, env=ENV, cwd="/", check=True, stdout=subprocess.DEVNULL)
+    yield root / "data"
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def bare_node(bin_dir: str) -> Iterator[GuardedNode]:
+    """A node without a data directory."""
+    root = _directory()
+    node = GuardedNode(root, bin_dir)
+    try:
+        yield node
+    finally:
+        node.close()
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def node(bare_node: GuardedNode, template: Path) -> GuardedNode:
+    """A node with a data directory, its server not started."""
+    subprocess.run(["cp", "-a", str(template), str(bare_node.data)], check=True)
+    conf = bare_node.data / "postgresql.conf"
+    conf.write_text(SETTINGS.format(root=bare_node.root))
+    return bare_node

@@ -1,0 +1,233 @@
+"""The guard and its agent and tools: who lives as long as whom, and what none of them inherits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from pgha.watchdog import guard_agent, guard_tools
+from pgha.watchdog.guard_os import now_s
+from pgha.watchdog.guard_tree import children_of
+from tests.watchdog.guarded_node import AgentHandle, GuardedNode, Refusal, alive, until
+
+
+def test_the_lock_reaches_neither_agent_nor_server_nor_tool(node: GuardedNode) -> None:
+    guard, agent = node.guard()
+    postmaster = node.start_server(agent)
+    agent.order("run_tool", argv=["sleep", "30"], deadline_s=now_s() + 30)
+    until(lambda: len(children_of(guard.pid)) >= 3, 5, "agent, server and tool run")
+    lock = str(node.state / "watchdog.lock")
+    assert lock in _open_files(guard.pid)
+    for pid in [*children_of(guard.pid), *node.server_processes(postmaster)]:
+        assert lock not in _open_files(pid)
+        assert not [name for name in _open_files(pid) if "timerfd" in name], "nor the guard's own descriptors"
+
+
+def _open_files(pid: int) -> list[str]:
+    files = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            files.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            continue
+    return files
+
+
+def test_a_tool_gives_its_exit_code_and_the_end_of_its_output(bare_node: GuardedNode) -> None:
+    _, agent = bare_node.guard()
+    script = "seq 1 5000; echo the end >&2; exit 7"
+    result = agent.call("run_tool", argv=["sh", "-c", script], deadline_s=now_s() + 10)
+    assert isinstance(result, dict) and result["code"] == 7
+    assert result["tail"].endswith("5000\nthe end\n") and len(result["tail"]) == guard_tools.TAIL_BYTES
+    missing = agent.call("run_tool", argv=["/nowhere/tool"], deadline_s=now_s() + 10)
+    assert isinstance(missing, dict) and missing["code"] == 127 and "/nowhere/tool" in missing["tail"]
+
+
+def test_a_tool_is_killed_at_its_deadline_with_all_that_it_started(bare_node: GuardedNode) -> None:
+    _, agent = bare_node.guard()
+    number = agent.order("run_tool", argv=["sh", "-c", "sleep 61 & echo $!; wait"], deadline_s=now_s() + 0.3)
+    result = agent.answer(number)["result"]
+    assert isinstance(result, dict) and result["code"] == -9
+    until(lambda: not alive(int(result["tail"])), 2, "what the tool started is gone")
+
+
+def test_tools_run_side_by_side_and_are_no_part_of_the_tree(bare_node: GuardedNode) -> None:
+    guard, agent = bare_node.guard()
+    slow = agent.order("run_tool", argv=["sh", "-c", "sleep 30 & sleep 30"], deadline_s=now_s() + 1)
+    until(lambda: len(children_of(guard.pid)) == 2, 5, "the tool runs")
+    assert agent.call("run_tool", argv=["true"], deadline_s=now_s() + 5) == {"code": 0, "tail": ""}
+    assert agent.call("kill_tree", deadline_s=now_s() + 1) is True
+    result = agent.answer(slow)["result"]
+    assert isinstance(result, dict) and result["code"] == -9
+    assert all(state["tree"] == 0 for state in agent.states)
+
+
+def test_tools_die_with_the_agent_before_the_next_one_starts(bare_node: GuardedNode) -> None:
+    guard, agent = bare_node.guard()
+    agent.order("run_tool", argv=["sh", "-c", "trap '' TERM; sleep 62 & wait"], deadline_s=now_s() + 30)
+    tools: list[int] = []
+
+    def started() -> bool:
+        tools[:] = [pid for pid in children_of(guard.pid) if pid != agent.pid and children_of(pid)]
+        return bool(tools)
+
+    until(started, 5, "the tool runs")
+    family = [*tools, *children_of(tools[0])]
+    os.kill(agent.pid, signal.SIGKILL)
+    bare_node.agent()
+    assert not [pid for pid in family if alive(pid)]
+
+
+def test_tools_die_with_the_guard(bare_node: GuardedNode) -> None:
+    guard, agent = bare_node.guard()
+    agent.order("run_tool", argv=["sleep", "63"], deadline_s=now_s() + 30)
+    until(lambda: len(children_of(guard.pid)) == 2, 5, "the tool runs")
+    (tool,) = (pid for pid in children_of(guard.pid) if pid != agent.pid)
+    guard.kill()
+    until(lambda: not alive(tool), 2, "the tool is gone")
+    agent.told(lambda s: s["closed"])
+
+
+def test_an_agent_that_dies_young_comes_back_later_and_later(bare_node: GuardedNode) -> None:
+    _, agent = bare_node.guard()
+    pauses = []
+    for _ in range(4):
+        agent.order("exit", code=1)
+        until(lambda: not alive(agent.pid), 5, "it is dead")  # noqa: B023
+        dead_s = now_s()
+        agent = bare_node.agent()
+        pauses.append(now_s() - dead_s)
+    starts = [event["boot_s"] for event in bare_node.events() if event["event"] == "agent started"]
+    ends = [event["boot_s"] for event in bare_node.events() if event["event"] == "agent ended"]
+    assert len(ends) == 4
+    waited = [round(float(str(a)) - float(str(b)), 3) for a, b in zip(starts[1:], ends, strict=False)]
+    for was, wanted in zip(waited, guard_agent._DELAYS_S, strict=False):
+        assert wanted - 0.01 <= was < wanted + 0.09
+
+
+def test_an_agent_that_hangs_up_is_replaced(bare_node: GuardedNode) -> None:
+    _, agent = bare_node.guard()
+    agent.order("close")
+    fresh = bare_node.agent()
+    until(lambda: not alive(agent.pid), 2, "it is dead")
+    assert fresh.hello["incarnation"] == agent.hello["incarnation"]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "no json\n",
+        "[]\n",
+        "{}\n",
+        '{"id": 99, "do": "deadline", "at_s": "soon"}\n',
+        '{"id": 99, "do": "deadline", "at_s": NaN}\n',
+        '{"id": 99, "do": "deadline", "at_s": Infinity}\n',
+        '{"id": 99, "do": "start", "argv": []}\n',
+        '{"id": 99, "do": "signal", "name": "SIGKILL"}\n',
+        '{"id": 99, "do": "sing"}\n',
+    ],
+)
+def test_nonsense_from_the_agent_does_not_end_the_guard(bare_node: GuardedNode, order: str) -> None:
+    guard, agent = bare_node.guard()
+    agent.call("say_raw", text=order)
+    agent.call("deadline", at_s=None)
+    assert guard.poll() is None
+
+
+def test_a_stopped_guard_makes_the_call_fail_in_time_and_not_for_ever(bare_node: GuardedNode) -> None:
+    guard, agent = bare_node.guard()
+    guard.send_signal(signal.SIGSTOP)
+    began_s = now_s()
+    with pytest.raises(Refusal, match="GuardSilent"):
+        agent.call("deadline", at_s=None)
+    assert 1.9 < now_s() - began_s < 3
+    guard.send_signal(signal.SIGCONT)
+    agent.call("deadline", at_s=None)
+
+
+def test_a_guard_at_rest_uses_no_cpu_and_little_memory(node: GuardedNode) -> None:
+    guard, agent = node.guard()
+    node.start_server(agent)
+    before = _cpu_ticks(guard.pid)
+    time.sleep(1)  # a second of rest is what is measured
+    assert _cpu_ticks(guard.pid) - before <= 1
+    with open(f"/proc/{guard.pid}/smaps_rollup", encoding="ascii") as f:
+        pss_kb = next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+    print(f"\nPSS of the guard: {pss_kb} kB")
+    assert pss_kb < 12_000
+
+
+def _cpu_ticks(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_an_orderly_stop_waits_for_the_agent_and_takes_the_rest_along(node: GuardedNode) -> None:
+    guard, agent = node.guard()
+    postmaster = node.start_server(agent)
+    guard.terminate()
+    agent.told(lambda s: s["stop"])
+    assert alive(postmaster), "the agent stops it"
+    agent.call("signal", name="SIGINT")
+    agent.told(lambda s: s["exits"] == 1 and s["tree"] == 0)
+    agent.order("exit", code=0)
+    assert guard.wait(5) == 0
+    assert node.events()[-1]["event"] == "guard stopped"
+
+
+def test_an_orderly_stop_without_an_agent_stops_the_server_fast(node: GuardedNode) -> None:
+    guard, agent = node.guard()
+    tree = node.server_processes(node.start_server(agent))
+    guard.terminate()
+    agent.told(lambda s: s["stop"])
+    os.kill(agent.pid, signal.SIGKILL)
+    assert guard.wait(5) == 0
+    assert not [pid for pid in tree if alive(pid)]
+    assert "received fast shutdown request" in (node.root / "server.log").read_text()
+    assert "database system is shut down" in (node.root / "server.log").read_text()
+
+
+@pytest.mark.slow
+def test_an_orderly_stop_has_a_budget_even_if_agent_and_server_hang(node: GuardedNode) -> None:
+    guard, agent = node.guard()
+    postmaster = node.start_server(agent)
+    tree = node.server_processes(postmaster)
+    os.kill(agent.pid, signal.SIGSTOP)
+    os.kill(postmaster, signal.SIGSTOP)
+    began_s = now_s()
+    guard.terminate()
+    assert guard.wait(15) == 0
+    assert 9.5 < now_s() - began_s < 12
+    assert not [pid for pid in (*tree, agent.pid) if alive(pid)]
+
+
+def test_hangup_is_ignored_and_the_log_stays_bounded(bare_node: GuardedNode) -> None:
+    log = bare_node.state / "guard.log"
+    log.write_text("x" * 1_000_001)
+    os.chown(log, bare_node.state.stat().st_uid, bare_node.state.stat().st_gid)
+    guard, agent = bare_node.guard()
+    guard.send_signal(signal.SIGHUP)
+    agent.call("deadline", at_s=None)
+    until(lambda: (bare_node.state / "guard.log.1").exists(), 5, "the log is rotated")
+    until(lambda: log.exists() and log.stat().st_size > 0, 5, "the log goes on")
+    assert {"guard started", "agent started"} >= {str(event["event"]) for event in bare_node.events()}
+
+
+def test_the_guard_does_not_hang_with_its_logs_disk(bare_node: GuardedNode) -> None:
+    log = bare_node.state / "guard.log"
+    os.mkfifo(log)  # nobody reads: opening it to write hangs like a frozen file system
+    os.chown(log, bare_node.state.stat().st_uid, bare_node.state.stat().st_gid)
+    guard, agent = bare_node.guard()
+    agent.call("deadline", at_s=None)
+    os.kill(agent.pid, signal.SIGKILL)
+    fresh: AgentHandle = bare_node.agent()
+    fresh.call("deadline", at_s=None)
+    fresh.order("exit", code=0)
+    guard.terminate()
+    assert guard.wait(5) == 0
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)  # lets the writer go
+    os.close(reader)
