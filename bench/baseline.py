@@ -188,9 +188,7 @@ def _await_ack(judge: JudgeProcess, node: str) -> float:
 Judged = tuple[list[Round], int, int]  # the rounds, rows lost, two writers
 
 
-def measure(
-    root: Path, kinds: list[str], rounds: int, say: Callable[[str], None]
-) -> dict[str, Judged]:
+def measure(root: Path, kinds: list[str], rounds: int, say: Callable[[str], None]) -> dict[str, Judged]:
     """For each kind of move: what came of it."""
     trio = Trio(root)
     out: dict[str, Judged] = {}

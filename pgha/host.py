@@ -6,6 +6,7 @@ May import nothing of pgha. Paths are absolute; durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +54,10 @@ class Host(Protocol):
 
     def read(self, path: str) -> str | None:
         """The file's text, None when there is none."""
+        ...
+
+    def hold(self, path: str) -> AbstractContextManager[None]:
+        """Be the only one at work in this directory, until the context ends. Raises Busy when another one is."""
         ...
 
     def holds_something(self, path: str) -> bool:

@@ -253,8 +253,11 @@ class Server(Protocol):
         """What lies in the data directory now; None when there is no usable one."""
         ...
 
-    def start(self) -> None:
-        """Start as a sealed standby: standby.signal, empty primary_conninfo, barrier names; does not wait."""
+    def start(self, *, catch_up: str = "") -> None:
+        """Start as a sealed standby: standby.signal, empty primary_conninfo, barrier names; does not wait.
+
+        catch_up: the node a rewound directory is completed from, under a name that counts for nothing.
+        """
         ...
 
     def stop_fast(self) -> None:

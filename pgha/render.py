@@ -105,7 +105,7 @@ def _cells(row: Row) -> dict[str, str]:
     return {
         "NODE": row.node,
         "ROLE": row.role,
-        "STATE": row.state,
+        "STATE": "running" if row.state == "primary" else row.state,
         "TL": "-" if row.timeline is None else str(row.timeline),
         "LSN": "-" if row.lsn is None else format_lsn(row.lsn),
         "LAG": "-" if row.lag_bytes is None or row.role == "primary" else bytes_text(row.lag_bytes),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,17 @@ def test_a_decision_is_short_whole_and_listed(decision: Path) -> None:
     parts = ["## Context", "## Decision", "## Consequences", "## What would change our mind"]
     assert re.findall(r"^## .*", text, re.MULTILINE) == parts
     assert f"]({decision.name})" in (decision.parent / "README.md").read_text()
+
+
+def test_the_readme_lists_the_commands_that_there_are() -> None:
+    section = (CHECKOUT / "README.md").read_text().split("## The commands")[1].split("##")[0]
+    listed = {word for row in re.findall(r"^\| (`pgha .*?) \|", section, re.MULTILINE) for word in _commands(row)}
+    said = subprocess.run(
+        [sys.executable, "-m", "pgha", "--help"], cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    there = set(re.findall(r"^  (\w+) ", said.split("Commands:")[1].split("First steps")[0], re.MULTILINE))
+    assert listed == there
+
+
+def _commands(row: str) -> list[str]:
+    return re.findall(r"`pgha (\w+)", row)

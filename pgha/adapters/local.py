@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import pwd
@@ -17,10 +18,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-from pgha.errors import Refused
+from pgha.errors import Busy, Refused
 from pgha.host import Ran
 
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -223,6 +224,19 @@ class LocalHost:
             return None
         except OSError as e:
             raise Refused(f"{path} can't be read", e.strerror or "") from e
+
+    @contextlib.contextmanager
+    def hold(self, path: str) -> Iterator[None]:
+        """A lock on the directory itself: leaves no file, and ends with the process."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            why = "one command at a time works in a directory"
+            raise Busy(f"another pgha is at work in {path}", why, "wait for its end, or stop it") from None
+        finally:
+            os.close(fd)
 
     def holds_something(self, path: str) -> bool:
         """Not absent, and not an empty directory."""

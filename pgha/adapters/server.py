@@ -149,14 +149,17 @@ class PostgresServer:
 
     # -- starting and stopping -------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """A sealed start."""
+    def start(self, *, catch_up: str = "") -> None:
+        """A sealed start; what was just rewound needs its source's WAL before it can be asked anything."""
         self._drop_session()
         self._promoting = 0
         self._stop_asked = (0, 0.0)
         state = self.node.state_dir
         try:
             self.files.before_start()
+            if catch_up:
+                source = conf.upstream(self.node, catch_up, f"{self.node.node}-catch-up")
+                self.files.write_live(conf.live_conf(primary_conninfo=source))
             order = ServerStart(
                 argv=[f"{self.node.bin_dir}/postgres", "-D", self.node.data_dir, "-c", f"config_file={state}/postgresql.conf"],
                 env=self.jobs.env,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,11 +57,7 @@ def show(
     Exit codes: 0 healthy, 10 degraded, 11 no primary or two, 9 store unreachable.
     """
     choice = merged(ctx, inventory=inventory, node=node, output=output)
-    # The store's client is the slowest import; it loads while the inventory is read.
-    loading = threading.Thread(target=__import__, args=("pgha.adapters.etcd",), daemon=True)
-    loading.start()
     target = sources.target_of(choice)
-    loading.join()
     clock, store = sources.clock(), sources.open_store(target.store)
     from pgha import render
 

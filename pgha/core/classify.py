@@ -15,6 +15,7 @@ TARGET_S = 1.0  # the target of a switchover gets this long
 START_S = 300.0  # recovery of a standby may take this long
 STOP_S = 10.0  # a fast stop may take this long
 CLAIM_S = 10.0  # from a claim to being writable
+CATCH_UP_STARTS = 3  # a rewound directory that does not come up by then is cloned anew
 LAG_MAX = 16 * 1024 * 1024  # a switchover's target may be this many bytes behind
 
 
@@ -171,6 +172,14 @@ def _candidate(member: Member) -> cover.Candidate:
 
 def _path(obs: Observation) -> Path:
     leader = obs.store.leader if obs.store else None
+    if obs.memory.catch_up and obs.sealed is None:
+        held = leader is not None and leader.tenure is Tenure.HELD
+        if leader is None or (not held and leader.epoch == obs.memory.catch_up):
+            return Path.UNKNOWN
+        if not held:
+            return Path.UNKNOWN
+        broken = obs.server.job_failed or obs.failed_starts > CATCH_UP_STARTS
+        return Path.FOLLOW if leader.epoch == obs.memory.catch_up and not broken else Path.CLONE
     if leader is None or obs.sealed is None or leader.tenure is not Tenure.HELD or stops_on_order(obs):
         return Path.UNKNOWN
     if obs.sealed.timeline == leader.epoch and obs.sealed.lsn > leader.position.lsn:

@@ -69,6 +69,7 @@ class Rule(Enum):
     R500_CLONE_EMPTY = (Action.CLONE, "no data directory: the holder is cloned")
     R510_START = (Action.START, "the server is down: it starts as a sealed standby")
     R520_LEAVE_MOMENT = (Action.NONE, "the server crashed: a moment is left to the voters, and longer between starts that fail")
+    R525_FENCE_INCOMPLETE = (Action.FENCE, "rewound from a holder that is gone: the server can't come up and is ended")
     R530_WAIT_START = (Action.NONE, "the server starts")
     R540_FOLLOWING = (Action.NONE, "this node follows the primary")
     R550_UNFOLLOW = (Action.UNFOLLOW, "the server follows nobody rightful: it is cut off and measured")
@@ -185,9 +186,10 @@ def _standby(s: Situation) -> Rule:
     if s.server is Server.NO_DATA:
         return Rule.R500_CLONE_EMPTY if s.holder is Holder.OTHER_HELD else Rule.R610_NO_DATA
     if s.server is Server.DOWN:
-        return Rule.R520_LEAVE_MOMENT if s.budget is Budget.EARLY else Rule.R510_START
+        return _down(s)
     if s.server is Server.STARTING:
-        return Rule.R530_WAIT_START
+        incomplete = s.path is Path.CLONE and s.holder is Holder.OTHER_HELD
+        return Rule.R525_FENCE_INCOMPLETE if incomplete else Rule.R530_WAIT_START
     if free:
         return _candidate(s)
     if s.server is Server.FOLLOWING and s.holder is Holder.OTHER_HELD:
@@ -207,6 +209,12 @@ def _standby(s: Situation) -> Rule:
             return Rule.R590_CLONE
         case Path.UNKNOWN:
             return Rule.R595_WAIT_PATH
+
+
+def _down(s: Situation) -> Rule:
+    if s.path is Path.CLONE and s.holder is Holder.OTHER_HELD:
+        return Rule.R590_CLONE
+    return Rule.R520_LEAVE_MOMENT if s.budget is Budget.EARLY else Rule.R510_START
 
 
 def _candidate(s: Situation) -> Rule:

@@ -16,6 +16,8 @@ class Memory:
 
     cluster: id of the cluster. epoch, beat, revision: the highest seen in the store. seal: the last one taken, durable
     before it is published. claimed: the epoch this node last claimed, durable before the server may be promoted.
+    catch_up: the epoch whose holder the directory was rewound from, until it is complete; 0 when it is. Until then it
+    can't be measured, and only that holder can complete it.
     """
 
     cluster: str = ""
@@ -24,6 +26,7 @@ class Memory:
     revision: int = 0
     seal: Seal | None = None
     claimed: int = 0
+    catch_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Observation:
     server is still cut off. bid_s: when this node's seal at the present revision was published (0.0: not).
     health_s: when the last good health verdict began. missing_s: for how long each voter has not been streaming.
     mark: (names, LSN): the WAL end read after these names came into force. order_seen_s: when the order was first seen.
-    start_after_s: no start of the server before. rewound: rewinds already done for the present epoch.
+    start_after_s: no start of the server before. failed_starts: starts of the last minute. rewound: rewinds already done for the present epoch.
     """
 
     me: str
@@ -78,6 +81,7 @@ class Observation:
     bid_s: float = 0.0
     health_s: float = 0.0
     start_after_s: float = 0.0
+    failed_starts: int = 0
     rewound: int = 0
     nofailover: bool = False
     missing_s: Mapping[Copy, float] = field(default_factory=dict)

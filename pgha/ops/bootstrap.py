@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from pgha import nodefile, records
 from pgha.core.model import Cluster, Copy, Leader, Position, Rule, Settings, Tenure
-from pgha.errors import Exit, OutcomeUnknown, PghaError, Refused, RolledBack, StoreUnreachable
+from pgha.errors import Busy, Exit, OutcomeUnknown, PghaError, Refused, RolledBack, StoreUnreachable
 from pgha.host import Binaries, Host
 from pgha.ops import etcd_members, newdata, restarter, status
 from pgha.ops.local_nodes import MARKER, LocalNode, let_up, sort_out, start
-from pgha.ops.preflight import Ready, preflight
+from pgha.ops.preflight import Ready, check_dir, preflight
 from pgha.ops.procs import living
 from pgha.ops.progress import Progress
 from pgha.ops.target import Target, from_inventory, store_access
@@ -110,9 +110,16 @@ def bootstrap(inventory: Inventory, machine: Machine, options: Options, progress
     store = machine.open_store(store_access(inventory))
     run = _Run(inventory, machine, options, progress, ready, target, store)
     progress.step("", f"preflight passed; PostgreSQL from {ready.bin_dir}" + (f", {ready.etcd}" if ready.etcd else ""))
+    if ready.warning:
+        progress.step("", ready.warning)
     try:
-        for step in (_directories, _etcd, _first_data, _node_files, _start):
-            step(run)
+        run.doing = "making the directory"
+        root = ready.nodes[0].root
+        machine.host.make_dir(root)
+        with machine.host.hold(root):
+            _mark(run, root)
+            for step in (_directories, _etcd, _first_data, _node_files, _start):
+                step(run)
         run.doing = "waiting for the cluster to become healthy"
         found = _await_healthy(run)
     except KeyboardInterrupt:
@@ -125,13 +132,22 @@ def bootstrap(inventory: Inventory, machine: Machine, options: Options, progress
 # -- files ---------------------------------------------------------------------------------------------------
 
 
+def _mark(run: _Run, root: str) -> None:
+    """The directory is ours from here on. It is looked at once more: preflight did so without holding it."""
+    host, ready = run.machine.host, run.ready
+    there = check_dir(root, run.inventory.cluster, host.user)
+    if there != (None if ready.fresh else ready.marker):
+        raise Busy(
+            f"another pgha was at work in {root} just now", "its marker has changed", "run the same command again"
+        )
+    if ready.fresh:
+        host.write(f"{root}/{MARKER}", ready.marker.text())
+
+
 def _directories(run: _Run) -> None:
     run.doing = "making the directories"
     host, nodes = run.machine.host, run.ready.nodes
     root = nodes[0].root
-    host.make_dir(root)
-    if run.ready.fresh:
-        host.write(f"{root}/{MARKER}", run.ready.marker.text())
     for name, text in run.options.files.items():
         if host.read(f"{root}/{name}") != text:
             host.write(f"{root}/{name}", text)

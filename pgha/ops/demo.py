@@ -19,6 +19,7 @@ from pgha.host import Host
 from pgha.ops import newdata, restarter
 from pgha.ops.bootstrap import Machine, Options, Outcome, bootstrap
 from pgha.ops.connect import DEMO_PASSFILE, DEMO_ROLE
+from pgha.ops.drill_role import NAME as DRILL_ROLE
 from pgha.ops.local_nodes import LocalNode, hold_down, sort_out
 from pgha.ops.preflight import Marker, read_marker
 from pgha.ops.procs import Proc, end_all, living
@@ -35,6 +36,7 @@ SIZES = (1, 3, 4, 5, 6, 7)
 FIRST_PORTS = {"postgres": 5501, "client": 2381, "peer": 2391}
 STOP_S = 20.0
 TERM_S = 5.0
+ETCD_TERM_S = 1.0  # members that all end hand their leadership round for 5 s; what they hold is removed anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ def inventory_text(wish: Wish, user: str, host: Host) -> str:
     """The demo's inventory, with ports that are free now."""
     ports = {what: free_ports(host, first, wish.nodes) for what, first in FIRST_PORTS.items()}
     lines = ["# Written by `pgha demo up`: a cluster on this machine, for trying only.", f"cluster: {CLUSTER}"]
-    lines += ["postgres:", f"  hba: [host {DEMO_ROLE} {DEMO_ROLE} 127.0.0.1/32 scram-sha-256]", "nodes:"]
+    clients = [f"host {role} {role} 127.0.0.1/32 scram-sha-256" for role in (DEMO_ROLE, DRILL_ROLE)]
+    lines += ["postgres:", f"  hba: [{', '.join(clients)}]", "nodes:"]
     for i in range(wish.nodes):
         where = f"host: 127.0.0.1, port: {ports['postgres'][i]}"
         etcd = f"etcd_client_port: {ports['client'][i]}, etcd_peer_port: {ports['peer'][i]}"
@@ -179,21 +182,26 @@ def down(wish: Wish, host: Host, progress: Progress) -> bool:
         return False
     if host.user != (owner := pwd.getpwuid(os.stat(root).st_uid).pw_name):
         raise Refused(f"{root} belongs to {owner}", f"you would act as {host.user}", f"run it as {owner} or as root")
-    nodes = _nodes(root)
+    with host.hold(root):
+        _end_processes(wish, host, progress)
+        _remove(root, _nodes(root))
+    progress.step("", f"{root} removed")
+    return True
+
+
+def _end_processes(wish: Wish, host: Host, progress: Progress) -> None:
+    root, nodes = wish.dir, _nodes(wish.dir)
     for node in nodes:
         if os.path.isdir(node.dir):
             hold_down(node)
     end_all([p for p in living() if _is_restarter(p, root)], timeout_s=TERM_S)
     _stop_servers(nodes, host, progress)
     left = end_all([p for p in processes(root) if p.program != "etcd"], timeout_s=TERM_S)
-    left += end_all(processes(root), timeout_s=TERM_S)
+    left += end_all(processes(root), timeout_s=ETCD_TERM_S)
     if left:
         names = ", ".join(f"{p.program} (pid {p.pid})" for p in left)
         raise OutcomeUnknown("not everything has ended", names, f"pgha demo down{wish.flags}, once more")
     progress.step("", "etcd stopped")
-    _remove(root, nodes)
-    progress.step("", f"{root} removed")
-    return True
 
 
 def _remove(root: str, nodes: list[LocalNode]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pgha.errors import PghaError, Refused, UsageError
 from pgha.host import Host
-from pgha.ops import drill_faults, drill_role, local_nodes, status, switchover
+from pgha.ops import drill_faults, drill_role, local_nodes, newdata, status, switchover
 from pgha.ops.drill_report import DrillReport, Round, from_verdict
 from pgha.ops.local_nodes import LocalNode
 from pgha.ops.status import Seen
@@ -159,7 +159,7 @@ class _Drill:
 
     def make_role(self, primary: str, password: str) -> None:
         """Role, database and table, anew. Raises PghaError."""
-        verifier = drill_role.scram_verifier(password, self.tools.random_bytes(16))
+        verifier = newdata.scram_verifier(password, self.tools.random_bytes(16))
         first, second = drill_role.make_sql(verifier)
         self._sql(primary, "postgres", first)
         self._sql(primary, drill_role.NAME, second)

@@ -5,23 +5,9 @@ Pure; may import the judge's values. The role's password reaches the server as a
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-
 from pgha.ops.judge_writer import CREATE_SQL
 
 NAME = "pgha_drill"  # of the role, the database and the table
-
-
-def scram_verifier(password: str, salt: bytes, iterations: int = 4096) -> str:
-    """RFC 5802/7677: what PostgreSQL stores in place of the password. `password` is ASCII (no SASLprep here)."""
-    assert password.isascii()
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
-    client = hmac.digest(salted, b"Client Key", "sha256")
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    parts = [base64.b64encode(part).decode() for part in (salt, hashlib.sha256(client).digest(), server)]
-    return f"SCRAM-SHA-256${iterations}:{parts[0]}${parts[1]}:{parts[2]}"
 
 
 def make_sql(verifier: str) -> tuple[list[str], list[str]]:

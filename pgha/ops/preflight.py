@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import secrets
 import stat
 from collections.abc import Callable, Mapping
@@ -68,6 +69,7 @@ class Ready:
     etcd: str
     marker: Marker
     fresh: bool
+    warning: str = ""
 
 
 def check_dir(root: str, cluster: str, user: str) -> Marker | None:
@@ -153,9 +155,21 @@ def _blocked(path: str) -> str:
     return ""
 
 
-def _check_program(path: str, host: Host) -> list[PghaError]:
+def _check_program(path: str, host: Host) -> tuple[list[PghaError], str]:
+    """(problems, what `--version` said)."""
     ran = host.run([path, "--version"], timeout_s=TRY_S)
-    return [] if ran.ok else [Refused(f"{host.user} can't run {path}", _blocked(path) or ran.tail(), OUTSIDE)]
+    if ran.ok:
+        return [], ran.out
+    return [Refused(f"{host.user} can't run {path}", _blocked(path) or ran.tail(), OUTSIDE)], ""
+
+
+def etcd_warning(version: str) -> str:
+    """What must be said of this etcd (the output of `etcd --version`), "" for nothing.
+
+    Source: etcd's own announcement of 2022-03 on data inconsistency in 3.5.0 to 3.5.2.
+    """
+    found = re.search(r"etcd Version: (3\.5\.[0-2])$", version, re.MULTILINE)
+    return f"etcd {found.group(1)} has known data bugs (3.5.0 to 3.5.2): for demos and tests only" if found else ""
 
 
 def preflight(inventory: Inventory, host: Host, binaries: Binaries, *, python: str, demo: bool) -> Ready:
@@ -183,9 +197,11 @@ def preflight(inventory: Inventory, host: Host, binaries: Binaries, *, python: s
     if any(n.has_etcd for n in nodes):
         programs = {**programs, "etcd": collect(binaries.etcd)}
     if programs["postgres"]:
-        problems += _check_program(f"{programs['postgres']}/postgres", host)
+        problems += _check_program(f"{programs['postgres']}/postgres", host)[0]
+    warning = ""
     if programs.get("etcd"):
-        problems += _check_program(programs["etcd"], host)
+        unfit, version = _check_program(programs["etcd"], host)
+        problems, warning = problems + unfit, etcd_warning(version)
     problems += check_interpreter(python, host)
     problems += check_ports(nodes, host)
     if len(problems) == 1:
@@ -193,4 +209,4 @@ def preflight(inventory: Inventory, host: Host, binaries: Binaries, *, python: s
     if problems:
         raise Findings(problems)
     chosen = marker or new_marker(inventory.cluster, demo=demo)
-    return Ready(tuple(nodes), programs["postgres"], programs.get("etcd", ""), chosen, marker is None)
+    return Ready(tuple(nodes), programs["postgres"], programs.get("etcd", ""), chosen, marker is None, warning)

@@ -13,6 +13,7 @@ from pgha.nodefile import NodeFile
 
 LIVE = "pgha.live.conf"
 SLOT_PREFIX = "pgha_"
+DRILL = "pgha_drill"  # role and database of `pgha drill`: they exist, with a password of their own, only while it runs
 
 DEFAULTS: dict[str, str] = {
     "wal_keep_size": "64MB",
@@ -128,8 +129,9 @@ def hba_conf(node: NodeFile) -> str:
     ]
     for host in sorted({peer.host for peer in node.nodes.values()}):
         address = f"{host}/128" if ":" in host else f"{host}/32" if host.replace(".", "").isdecimal() else host
-        lines += [f'host {db} "{repl}" {address} scram-sha-256' for db in ("replication", "all")]
+        lines += [f'host {db} "{repl}" {address} scram-sha-256' for db in ("replication", "postgres")]
     lines.append(f'host all "{repl}" all reject')
+    lines.append(f'host "{DRILL}" "{DRILL}" all scram-sha-256')
     lines += node.hba or ("local all all scram-sha-256", "host all all samenet scram-sha-256")
     return "# Written by pgha before every start.\n" + "\n".join(lines) + "\n"
 

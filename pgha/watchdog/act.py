@@ -17,13 +17,12 @@ from pgha.core.model import Event, Leader, Order, Position, Rule as SyncRule, Se
 from pgha.core.observation import Observation
 from pgha.core.server import Running
 from pgha.ports import Committed, Guard, ServerTrouble, StoreDown, Unknown, Write
-from pgha.watchdog.agent import Agent
+from pgha.watchdog.agent import START_WINDOW_S, Agent
 
 KILL_S = 2.0
 VOTERS_FIRST_S = 1.0  # after a crash the voters have this long before the server is started in place
 TARGET_REPLAY_S = 1.0
 STOP_S = 8.0
-CRASH_WINDOW_S = 60.0
 
 
 def nothing(agent: Agent, obs: Observation) -> None:
@@ -50,12 +49,14 @@ def stop(agent: Agent, obs: Observation) -> None:
 def start(agent: Agent, obs: Observation) -> None:
     """A sealed start; starts that fail again and again come at growing distance."""
     notes, now_s = agent.notes, agent.ports.clock.now_s()
-    notes.starts = [s for s in notes.starts if now_s - s < CRASH_WINDOW_S] + [now_s]
+    notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
     if len(notes.starts) > 2:
         notes.start_after_s = now_s + min(0.5 * 2 ** (len(notes.starts) - 2), 30.0)
     notes.sealed = None
+    leader = obs.store.leader if obs.store else None
+    completes = leader is not None and leader.tenure is Tenure.HELD and leader.epoch == obs.memory.catch_up
     try:
-        agent.ports.server.start()
+        agent.ports.server.start(catch_up=leader.holder.node if leader and completes else "")
     except ServerTrouble as e:
         notes.problem = str(e)
 
@@ -107,6 +108,7 @@ def _measure(agent: Agent, obs: Observation) -> Position | None:
         agent.notes.problem = "the server could not be cut off in time"
         return None
     agent.notes.sealed = (obs.server.since_s, position)
+    agent.memory.update(catch_up=0)
     return position
 
 
@@ -253,6 +255,7 @@ def rewind(agent: Agent, obs: Observation) -> None:
     leader = obs.store.leader if obs.store else None
     if leader is None or leader.holder.node not in agent.node.nodes:
         return
+    agent.memory.update(catch_up=leader.epoch)
     agent.notes.rewound = (leader.epoch, obs.rewound + 1)
     agent.notes.sealed = None
     agent.note("rewind", holder=leader.holder.node, position=str(obs.sealed))
@@ -265,9 +268,10 @@ def clone(agent: Agent, obs: Observation) -> None:
     now_s = agent.ports.clock.now_s()
     if leader is None or leader.holder.node not in agent.node.nodes or now_s < notes.start_after_s:
         return
-    notes.starts = [s for s in notes.starts if now_s - s < CRASH_WINDOW_S] + [now_s]
+    notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
     notes.start_after_s = now_s + min(0.5 * len(notes.starts), 10.0) if len(notes.starts) > 1 else 0.0
     notes.sealed = None
+    agent.memory.update(catch_up=0)
     agent.note("clone", holder=leader.holder.node, position=str(obs.sealed))
     agent.ports.server.begin_clone(leader.holder.node)
 

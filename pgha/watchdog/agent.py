@@ -23,6 +23,7 @@ from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
 
 MEMBER_BEAT_S = 2.0
+START_WINDOW_S = 60.0
 POLL_S = 1.0
 HOT_S = 0.01
 SOON_S = 0.1
@@ -231,6 +232,7 @@ class Agent:
             bid_s=notes.bid[1] if view and notes.bid[0] == view.leader_revision else now_s,
             health_s=notes.health_s,
             start_after_s=notes.start_after_s,
+            failed_starts=sum(1 for s in notes.starts if now_s - s < START_WINDOW_S),
             rewound=notes.rewound[1] if view and view.leader and notes.rewound[0] == view.leader.epoch else 0,
             nofailover=self.node.nofailover,
             mark=notes.mark,
@@ -344,8 +346,10 @@ class Agent:
             return 0.0 if rule.action is not Action.NONE and self._repeats < 3 else SOON_S
         if obs.store and obs.store.order and obs.store.order.phase == "stopping":
             return HOT_S
-        silence_s = obs.key_seen_s + self.timing.h_s - obs.now_s
-        return min(POLL_S, silence_s) if 0 < silence_s else min(POLL_S, SOON_S if rule is Rule.R540_FOLLOWING else POLL_S)
+        left_s = obs.key_seen_s + self.timing.h_s - obs.now_s
+        if rule is Rule.R540_FOLLOWING:
+            return min(POLL_S, left_s) if left_s > 0 else HOT_S
+        return POLL_S
 
 
 def _essence(m: Member) -> tuple[object, ...]:

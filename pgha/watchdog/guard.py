@@ -125,8 +125,8 @@ class Guard:
             return
         late_s = now_s() - self._deadline_s
         self._deadline_s = None
-        self._server.kill()
         self._agent.kill(fenced=True)  # a thawed one must not go on where it was
+        self._server.kill()
         self._tools.kill_all()
         self._log.note("deadline passed: server and agent killed", late_s=round(late_s, 4))
 
@@ -192,6 +192,7 @@ class Guard:
         except OSError as e:
             refused = f"the system refused: {e}"
         if refused is not None:
+            self._tell()  # who has its answer finds the state that goes with it
             self._agent.send({"answer": order.get("id"), "refused": refused})
 
     def _do(self, order: dict[str, object], number: int) -> str | None:
@@ -207,7 +208,8 @@ class Guard:
                 _strings(order["argv"]), _environment(order["env"]), _str(order["data_dir"]), _str(order["log_file"])
             )
         if what == "signal":
-            return "" if self._server.signal(_str(order["name"])) else "no server runs"
+            self._server.signal(_str(order["name"]))
+            return ""
         if what == "kill":
             self._kill_orders.append((number, _float(order["deadline_s"])))
             self._server.kill()
@@ -223,6 +225,7 @@ class Guard:
         self._server.turn()
         over = self._server.tree == 0 and not self._server.killing_since_s
         now = now_s()
+        self._tell()
         for number, until_s in self._kill_orders:
             if over or now >= until_s:
                 self._agent.send({"answer": number, "refused": "", "gone": over})

@@ -56,6 +56,7 @@ class Server:
             return f"this guard is responsible for {self.data_dir}, not for {data_dir}"
         if self.postmaster:
             return f"a server runs already: postmaster {self.postmaster}"
+        self.directory = os.path.realpath(data_dir)  # it may be a link, and lead elsewhere since a clone
         self.look()
         if self.tree:
             return f"{self.tree} processes of a former server are left in {data_dir}"
@@ -71,10 +72,11 @@ class Server:
         self._log.note("server started", pid=self.postmaster)
         return ""
 
-    def signal(self, name: str) -> bool:
-        """Signal the postmaster; false when there is none. Raises KeyError for a signal that is not allowed."""
+    def signal(self, name: str) -> None:
+        """Signal the postmaster, if there is one. Raises KeyError for a signal that is not allowed."""
         signum = SIGNALS[name]
-        return bool(self.postmaster) and guard_tree.send(self.postmaster, signum)
+        if self.postmaster:
+            guard_tree.send(self.postmaster, signum)
 
     def reaped(self, pid: int, status: str) -> bool:
         """The postmaster is gone? Then everything that it left is killed, unasked: orphans acknowledge commits."""

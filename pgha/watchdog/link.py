@@ -86,7 +86,7 @@ class Link:
         )
 
     def signal(self, name: str) -> None:
-        """Send SIGHUP, SIGINT, SIGQUIT or SIGTERM to the postmaster. Raises Refused when no server runs."""
+        """Send SIGHUP, SIGINT, SIGQUIT or SIGTERM to the postmaster. Nothing happens when none runs."""
         self._ask({"do": "signal", "name": name}, now_s() + ANSWER_S)
 
     def kill_tree(self, *, deadline_s: float) -> bool:
@@ -166,13 +166,13 @@ class Link:
         if not isinstance(message, dict):
             raise ValueError("the guard sent no object")
         with self._news:
-            changed = "state" in message
-            if changed:
+            before = (self._state, self.stop_asked)
+            if "state" in message:
                 self._take_state(message["state"])
             elif message.get("answer") in self._awaited:
                 self._answers[message["answer"]] = message
             self._news.notify_all()
-        return changed
+            return (self._state, self.stop_asked) != before
 
     def _take_state(self, body: object) -> None:
         if not isinstance(body, dict):

@@ -82,6 +82,7 @@ class NodeMemory:
                 "beat": new.beat,
                 "revision": new.revision,
                 "claimed": new.claimed,
+                "catch_up": new.catch_up,
                 "seal": seal
                 and {
                     "revision": seal.revision,
@@ -122,6 +123,7 @@ def _memory(body: Mapping[str, object]) -> Memory:
         beat=_int(body, "beat"),
         revision=_int(body, "revision"),
         claimed=_int(body, "claimed"),
+        catch_up=_int(body, "catch_up"),
         seal=seal,
     )
 

@@ -34,11 +34,16 @@ def mended(cluster: EtcdCluster) -> Iterator[EtcdCluster]:
 
 @dataclass
 class Holder:
-    """Renews a key as the agent does: a read-free CAS, and a read after each outcome that is not known."""
+    """Renews a key as the agent does: a CAS on its last revision, and a read after each outcome that is not known.
+
+    A commit of unknown outcome may land as long as the revision it was guarded by stands, also after a read; until
+    then a conflict means no more than that it did (`unsure`). Any other conflict is wrong: nobody else writes.
+    """
 
     store: EtcdStore
     key: str
     revision: int = 0
+    unsure: bool = False
     beat: int = 0
     longest_s: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -48,12 +53,16 @@ class Holder:
         self.beat += 1
         value = b"beat-%d" % self.beat
         outcome = self._timed(
-            lambda: self.store.commit([Guard(self.key, self.revision)], [Write(self.key, value)], deadline_s=within(A_S))
+            lambda: self.store.commit(
+                [Guard(self.key, self.revision)], [Write(self.key, value)], deadline_s=within(A_S)
+            )
         )
         if isinstance(outcome, Committed):
-            self.revision = outcome.revision
+            self._stands_at(outcome.revision)
             return True
-        if not isinstance(outcome, Unknown):
+        if isinstance(outcome, Unknown):
+            self.unsure = True
+        elif not self.unsure:
             self.problems.append(f"beat {self.beat}: {outcome}")
         return self._look(value)
 
@@ -63,8 +72,12 @@ class Holder:
         except StoreDown:
             return False
         entry = seen.entries.get(self.key)
-        self.revision = entry.revision if entry else 0
+        self._stands_at(entry.revision if entry else 0)
         return entry is not None and entry.value == value
+
+    def _stands_at(self, revision: int) -> None:
+        self.unsure = self.unsure and revision == self.revision
+        self.revision = revision
 
     def _timed(self, call: Callable[[], T]) -> T:
         began = CLOCK.now_s()
@@ -82,7 +95,7 @@ class Holder:
         return CLOCK.now_s() - began
 
     def check(self) -> None:
-        """No call was late, and nobody was told of a conflict: there is only one writer."""
+        """No call was late, and no conflict was told that was none."""
         assert self.longest_s < A_S + GRACE_S
         assert self.problems == []
 
@@ -150,7 +163,7 @@ def test_without_quorum_every_call_ends_at_its_deadline_and_says_so(
         mended.kill(member)
     await_true(lambda: _leaderless(alone), 10, "the last member still has a leader")
     calls: list[Callable[[], object]] = [
-        lambda: pytest.raises(StoreDown, etcd.read, prefix, deadline_s=within(1)),
+        lambda: _read_fails(etcd, prefix, 1) > 0.9,
         lambda: isinstance(etcd.commit([], [Write(prefix + "a", b"1")], deadline_s=within(1)), Unknown),
         lambda: etcd.health(deadline_s=within(1)),
         lambda: not etcd.wait(prefix, 10**9, deadline_s=within(1)),
@@ -267,9 +280,7 @@ def test_a_watch_moves_on_when_its_member_is_gone(mended: EtcdCluster, prefix: s
     store.close()
 
 
-def test_a_closed_store_fails_like_one_that_is_down_and_leaves_no_thread(
-    mended: EtcdCluster, prefix: str
-) -> None:
+def test_a_closed_store_fails_like_one_that_is_down_and_leaves_no_thread(mended: EtcdCluster, prefix: str) -> None:
     before = set(threading.enumerate())
     store = EtcdStore(mended.access, CLOCK)
     since = store.read(prefix, deadline_s=within(2)).revision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pgha.adapters.etcd import EtcdStore
 from pgha.nodefile import StoreAccess
 from pgha.ports import Committed, Guard, StoreDown, Unknown, Write
 from tests.contract.conftest import CLOCK, within
-from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+from tests.support.etcd_cluster import USER, EtcdCluster, etcd_cluster, etcd_directory
 
 pytestmark = [pytest.mark.loopback, pytest.mark.slow, pytest.mark.timeout(60)]
 PASSWORD = "s3cret'%:\\@#"
@@ -69,7 +70,7 @@ def test_a_token_forgotten_by_the_member_is_replaced_within_the_same_call(
     outcome = store.commit([Guard(key, outcome.revision)], [Write(key, b"2")], deadline_s=within(3))
     assert isinstance(outcome, Committed)
     old = store._members.token
-    CLOCK.sleep(4)  # etcd looks for old tokens every second
+    CLOCK.sleep(4)  # nothing to look at: each use of a token lengthens its life, and etcd drops old ones every second
     assert store.read("/pgha/b/", deadline_s=within(2)).entries[key].value == b"2"
     assert store._members.token != old, "the token had expired"
     assert store.wait("/pgha/b/", outcome.revision - 1, deadline_s=within(6)), "the watch logs in again too"
@@ -121,4 +122,27 @@ def certificates() -> Iterator[Path]:
         (directory / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
         sign = ["x509", "-req", "-in", "own.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
         _openssl(directory, *sign, "-days", "2", "-extfile", "ext", "-out", "own.pem")
+        if os.geteuid() == 0:
+            shutil.chown(directory / "own.key", USER)
         yield directory
+
+
+def test_members_are_reached_over_tls_with_a_client_certificate(certificates: Path) -> None:
+    with etcd_cluster(1, tls=certificates) as cluster:
+        ca, cert, key = (str(certificates / name) for name in ("ca.pem", "own.pem", "own.key"))
+        cases = {
+            "all files": (replace(cluster.access, ca_file=ca, cert_file=cert, key_file=key), True),
+            "no certificate": (replace(cluster.access, ca_file=ca), False),
+            "no TLS": (cluster.access, False),
+        }
+        for name, (access, reached) in cases.items():
+            store = EtcdStore(access, CLOCK)
+            assert store.health(deadline_s=within(2)).quorum is reached, name
+            store.close()
+
+
+def test_a_tls_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    store = EtcdStore(StoreAccess(endpoints=("127.0.0.1:1",), ca_file=str(tmp_path / "ca.pem")), CLOCK)
+    with pytest.raises(StoreDown, match=r"ca\.pem"):
+        store.read("/pgha/", deadline_s=within(1))
+    assert "ca.pem" in store.health(deadline_s=within(1)).members[0].problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_the_longest_gap_holds_no_acknowledgement_and_no_other_is_longer(
     gap = longest_gap(acks, start_s=start_s, end_s=end_s)
     assert not any(gap.from_s < a < gap.to_s for a in acks)
     points = sorted({start_s, end_s, *(a for a in acks if start_s < a < end_s)})
-    assert gap.seconds == max(b - a for a, b in zip(points, points[1:], strict=False))
+    assert gap.seconds == max(b - a for a, b in pairwise(points))
 
 
 def test_a_planted_outage_is_measured_and_given_to_its_fault() -> None:

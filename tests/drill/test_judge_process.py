@@ -10,8 +10,9 @@ import pytest
 
 from pgha.adapters.client import Phase, Target, ask_all
 from pgha.adapters.local_judge import JudgeGone, JudgeProcess
-from pgha.ops.drill_role import drop_sql, scram_verifier
+from pgha.ops.drill_role import drop_sql, make_sql
 from pgha.ops.judge import judge_history
+from pgha.ops.newdata import scram_verifier
 from tests.support.postgres_pair import DRILL_PASSWORD, PlainServer, free_ports, server_root, until
 
 pytestmark = pytest.mark.loopback
@@ -190,7 +191,7 @@ def test_the_judge_that_was_killed_is_not_believed(pair: list[PlainServer]) -> N
 
 
 def test_the_roles_verifier_lets_that_password_in_and_no_other(pair: list[PlainServer]) -> None:
-    verifier = scram_verifier("a quiet word", b"salt-of-16-bytes", 4096)
+    verifier = scram_verifier("a quiet word", b"salt-of-16-bytes")
     pair[0].run(f"CREATE ROLE quiet LOGIN PASSWORD '{verifier}'")
     try:
         for password, sqlstate in (("a quiet word", ""), ("a loud word", "08001")):
@@ -216,8 +217,6 @@ def test_what_the_drill_made_can_be_removed_and_removed_again(pair: list[PlainSe
     try:
         assert pair[1].run("SELECT count(*) FROM pg_roles WHERE rolname = 'pgha_drill'") == [(0,)]
     finally:
-        from pgha.ops.drill_role import make_sql
-
         first, second = make_sql(scram_verifier(DRILL_PASSWORD, b"0123456789abcdef"))
         pair[1].run(*first)
         pair[1].run(*second, dbname="pgha_drill")

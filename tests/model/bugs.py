@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """broken: the rule that does not hold. seed: a run near which the model finds the loss (see test_protocol_model)."""
+    """broken: the rule that does not hold. seed: of a run near which the model finds the loss."""
 
     broken: str
     seed: int

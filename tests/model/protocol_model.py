@@ -4,11 +4,12 @@ No time, no lease, no network: a scheduler that may do anything in any order; ev
 wiped. Nothing here relies on an old primary having stopped. What it checks: every acknowledged commit is in the log of
 each node at the moment it is promoted, and no commit is acknowledged that the promoted holder lacks.
 
-PostgreSQL's part: acknowledgements go by the LSN a follower *reported*, not by what it has; reports arrive late, also after
-the seal; after a reload some process goes by the old rule until a barrier. The decisions are the production code's
-own: cover.covered, cover.claim_rule, cover.path, voters.copies_for. By hand:
+PostgreSQL's part: acknowledgements go by the LSN a follower *reported*, not by what it has; reports arrive late, also
+after the seal; after a reload some process goes by the old rule until a barrier. The decisions are the production
+code's own: cover.covered, cover.claim_rule, cover.path, voters.copies_for. By hand, random runs (with a bug of
+tests/model/bugs.py they must end in a loss):
 
-    python -m tests.model.protocol_model SECONDS [BUG]      random runs; with a bug (tests/model/bugs.py) it must report a loss
+    python -m tests.model.protocol_model SECONDS [BUG]
 """
 
 from __future__ import annotations
@@ -138,6 +139,10 @@ class World:
     def position(self, node: Node) -> Position:
         return Position(self.timelines[node.log[-1][0]], len(node.log))
 
+    def sealed(self, node: Node) -> bool:
+        """Its seal of the key's present revision has landed."""
+        return node.seal is not None and node.seal.revision == self.key.rev
+
     def holder(self) -> Node | None:
         """The rightful primary, if it runs."""
         node = self.nodes[self.key.holder]
@@ -205,8 +210,8 @@ class World:
 
     # -- seals and claims -----------------------------------------------------------------------------------------
     def make_seal(self) -> None:
-        """A standby, or a stopped former primary, sees the key silent or released: here at any time, once a revision."""
-        node = self.some(lambda n: not n.primary_epoch and n.log and n.attempted != self.key.rev)
+        """A standby, or a stopped former primary, sees the key silent or released: here at any time."""
+        node = self.some(lambda n: not n.primary_epoch and n.log and not self.sealed(n))
         if not node:
             return
         position = self.position(node)
@@ -245,7 +250,7 @@ class World:
 
     def claim(self) -> None:
         """The only way to become primary; a holder that stopped takes its key back by it, covered by its own seal."""
-        node = self.some(lambda n: n.seal and n.seal.revision == self.key.rev and n.seal.copy == n.copy)
+        node = self.some(lambda n: self.sealed(n) and n.seal and n.seal.copy == n.copy)
         if not node or node.seal is None or node.primary_epoch or node.upstream or not self.covered(node.seal):
             return
         self.stats["take-backs" if self.key.sync[-1].holder == node.copy else "claims"] += 1
@@ -277,8 +282,7 @@ class World:
         node, holder = self.some(lambda n: n.name != self.key.holder and not n.primary_epoch and n.log), self.holder()
         if not node or not holder:
             return
-        sealed_here = node.attempted == self.key.rev or (node.seal and node.seal.revision == self.key.rev)
-        if sealed_here and self.bug != "unseal_free":
+        if (node.attempted == self.key.rev or self.sealed(node)) and self.bug != "unseal_free":
             return
         if self.diverged(node, holder):
             if self.bug == "trial_follow" and self.chance(0.5):
@@ -388,10 +392,10 @@ def main(arguments: list[str]) -> int:
         try:
             world.run()
         except Loss as loss:
-            print(f"seed {seed}: LOSS: {loss}")
+            sys.stdout.write(f"seed {seed}: LOSS: {loss}\n")
             return 1
         total += world.stats
-    print(f"{seed} runs, no acknowledged commit lost; {dict(total)}")
+    sys.stdout.write(f"{seed} runs, no acknowledged commit lost; {dict(total)}\n")
     return 0
 
 

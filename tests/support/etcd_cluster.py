@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -26,7 +27,16 @@ from pgha.adapters.binaries import find_etcd
 from pgha.nodefile import StoreAccess
 
 USER = "postgres"
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy, whatever the environment says
+
+
+def _opener(tls: Path | None) -> urllib.request.OpenerDirector:
+    """HTTP(S) without a proxy, whatever the environment says."""
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if tls is not None:
+        context = ssl.create_default_context(cafile=str(tls / "ca.pem"))
+        context.load_cert_chain(tls / "own.pem", tls / "own.key")
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
 
 
 @dataclass(slots=True)
@@ -37,6 +47,7 @@ class Member:
     client: int
     peer: int
     data: Path
+    tls: Path | None = None
     process: subprocess.Popen[bytes] | None = None
     stopped: bool = False
 
@@ -45,28 +56,37 @@ class Member:
         """`host:port` for clients."""
         return f"127.0.0.1:{self.client}"
 
+    @property
+    def url(self) -> str:
+        """Its address for clients, as etcd wants it."""
+        return f"{'http' if self.tls is None else 'https'}://{self.endpoint}"
+
     def ask(self, path: str, body: Mapping[str, object], *, token: str = "", timeout: float = 2.0) -> dict[str, object]:
         """POST to the HTTP gateway; the JSON answer. Raises OSError."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": token} if token else {})
-        url = f"http://{self.endpoint}/v3/{path}"
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-        with _DIRECT.open(request, timeout=timeout) as answer:
+        request = urllib.request.Request(f"{self.url}/v3/{path}", json.dumps(body).encode(), headers)
+        with _opener(self.tls).open(request, timeout=timeout) as answer:
             said: dict[str, object] = json.load(answer)
         return said
 
     def healthy(self) -> bool:
         """Whether it answers linearizably."""
         try:
-            with _DIRECT.open(f"http://{self.endpoint}/health", timeout=1.0) as answer:
+            with _opener(self.tls).open(f"{self.url}/health", timeout=1.0) as answer:
                 return bool(json.load(answer)["health"] == "true")
         except (OSError, ValueError):
             return False
 
 
 class EtcdCluster:
-    """Members m1..mn under `directory` (which user postgres must be able to reach)."""
+    """Members m1..mn under `directory` (which user postgres must be able to reach).
 
-    def __init__(self, directory: Path, members: int = 3, options: tuple[str, ...] = ()) -> None:
+    tls: a directory with ca.pem, own.pem and own.key: clients then need a certificate too.
+    """
+
+    def __init__(
+        self, directory: Path, members: int = 3, options: tuple[str, ...] = (), tls: Path | None = None
+    ) -> None:
         self.binary = find_etcd(None)
         known = subprocess.run([self.binary, "--help"], capture_output=True, check=False, text=True)
         wanted = {
@@ -78,7 +98,7 @@ class EtcdCluster:
         self.options = [o + value for o, value in wanted.items() if o in known.stdout + known.stderr] + list(options)
         ports = _free_ports(2 * members)
         self.members = [
-            Member(f"m{i + 1}", ports[2 * i], ports[2 * i + 1], directory / f"m{i + 1}") for i in range(members)
+            Member(f"m{i + 1}", ports[2 * i], ports[2 * i + 1], directory / f"m{i + 1}", tls) for i in range(members)
         ]
 
     @property
@@ -104,12 +124,13 @@ class EtcdCluster:
             self.binary,
             f"--name={member.name}",
             f"--data-dir={member.data}/etcd",
-            f"--listen-client-urls=http://{member.endpoint}",
-            f"--advertise-client-urls=http://{member.endpoint}",
+            f"--listen-client-urls={member.url}",
+            f"--advertise-client-urls={member.url}",
             f"--listen-peer-urls=http://127.0.0.1:{member.peer}",
             f"--initial-advertise-peer-urls=http://127.0.0.1:{member.peer}",
             f"--initial-cluster={all_peers}",
             *self.options,
+            *_tls_options(member.tls),
         ]
         with (member.data.parent / f"{member.name}.log").open("ab") as log:
             member.process = subprocess.Popen(argv, stdout=log, stderr=log, cwd="/")
@@ -193,6 +214,13 @@ class EtcdCluster:
         member.process.send_signal(number)
 
 
+def _tls_options(tls: Path | None) -> list[str]:
+    if tls is None:
+        return []
+    files = (f"--trusted-ca-file={tls}/ca.pem", f"--cert-file={tls}/own.pem", f"--key-file={tls}/own.key")
+    return [*files, "--client-cert-auth"]
+
+
 def _stands_still(member: Member) -> bool:
     """Every thread is in state T."""
     if member.process is None:
@@ -234,12 +262,19 @@ def await_true(condition: Callable[[], bool], timeout_s: float, complaint: str) 
 
 
 @contextlib.contextmanager
-def etcd_cluster(members: int = 3, options: tuple[str, ...] = ()) -> Iterator[EtcdCluster]:
-    """A healthy cluster in a directory of its own; both are gone afterwards."""
+def etcd_directory() -> Iterator[Path]:
+    """A directory that user postgres can pass through; gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="pgha-etcd-") as name:
         directory = Path(name)
-        directory.chmod(0o711)  # user postgres must get through, not read
-        cluster = EtcdCluster(directory, members, options)
+        directory.chmod(0o711)
+        yield directory
+
+
+@contextlib.contextmanager
+def etcd_cluster(members: int = 3, options: tuple[str, ...] = (), tls: Path | None = None) -> Iterator[EtcdCluster]:
+    """A healthy cluster in a directory of its own; both are gone afterwards."""
+    with etcd_directory() as directory:
+        cluster = EtcdCluster(directory, members, options, tls)
         try:
             cluster.start()
             yield cluster

@@ -3,7 +3,8 @@
     python fake_agent.py CONTROL_SOCKET --fd N
 
 It says `{"hello": ...}` first and `{"state": ...}` at every change; an order `{"id": 1, "call": "deadline", ...}` gets
-`{"id": 1, "result": ..., "took_s": ...}` or `{"id": 1, "error": ..., "text": ...}`. It ends when the test does.
+`{"id": 1, "result": ..., "took_s": ..., "state_then": ...}` or `{"id": 1, "error": ...,
+"text": ...}`. It ends when the test does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import threading
 from dataclasses import asdict
 
+from pgha.errors import PghaError
 from pgha.ports import ServerStart
 from pgha.watchdog.guard_os import now_s
 from pgha.watchdog.guard_tree import kill_tree_by_directory
@@ -45,8 +47,9 @@ class FakeAgent:
     def _obey(self, order: Order) -> None:
         began_s = now_s()
         try:
-            answer: Order = {"result": self._do(str(order["call"]), order), "took_s": now_s() - began_s}
-        except Exception as e:
+            answer: Order = {"result": self._do(str(order["call"]), order)}
+            answer |= {"took_s": now_s() - began_s, "state_then": self._state()}
+        except (OSError, ValueError, PghaError) as e:
             answer = {"error": type(e).__name__, "text": str(e), "because": getattr(e, "because", "")}
         self._say({"id": order["id"], **answer})
 

@@ -22,32 +22,17 @@ from pathlib import Path
 import psycopg
 
 from pgha.adapters.binaries import find_postgres
-from pgha.ops.drill_role import make_sql, scram_verifier
+from pgha.ops.drill_role import make_sql
+from pgha.ops.newdata import scram_verifier
 from pgha.ops.procs import living, send
+from pgha.pg.conf import DEFAULTS, FIXED, quote
 
 USER = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 REPLICATION_PASSWORD = "replication-of-a-test"
 DRILL_PASSWORD = "drill-of-a-test"
 SHUTDOWNED = (1, 2)  # DBState: DB_SHUTDOWNED, DB_SHUTDOWNED_IN_RECOVERY
 
-SETTINGS = """
-listen_addresses = '127.0.0.1'
-wal_level = replica
-hot_standby = on
-wal_log_hints = on
-wal_retrieve_retry_interval = 100ms
-wal_receiver_status_interval = 1s
-wal_sender_timeout = 5s
-wal_receiver_timeout = 5s
-tcp_user_timeout = 5s
-restart_after_crash = off
-wal_keep_size = 64MB
-max_standby_streaming_delay = 1s
-synchronous_commit = on
-fsync = on
-password_encryption = 'scram-sha-256'
-shared_buffers = 128MB
-"""
+WAL_SEGMENT_MB = 1  # as in the demo: the first segment of a new timeline is copied and fsynced by a promotion
 HBA = """
 local all all trust
 local replication all trust
@@ -127,13 +112,21 @@ class PlainServer:
     def initdb(self) -> None:
         """A new cluster with pgha's settings."""
         give_to_user(self.root)
-        self.tool("initdb", "-D", str(self.data), "-k", "-U", "postgres", "-E", "UTF8", "--no-sync")
+        self.tool("initdb", "-D", str(self.data), "-k", "-U", "postgres", "-E", "UTF8", "--no-sync",
+                  f"--wal-segsize={WAL_SEGMENT_MB}")  # fmt: skip
         self.configure()
 
     def configure(self, extra: str = "") -> None:
         """Write the settings; names of everybody else as synchronous standbys go into `extra`."""
-        own = f"port = {self.port}\nunix_socket_directories = '{self.root}'\ncluster_name = '{self.name}'\n"
-        self.write("pgha.conf", SETTINGS + own + extra)
+        own = {
+            "listen_addresses": "127.0.0.1",
+            "wal_level": "replica",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.root),
+            "cluster_name": self.name,
+        }
+        lines = [f"{name} = {quote(value)}\n" for name, value in (DEFAULTS | FIXED | own).items()]
+        self.write("pgha.conf", "".join(lines) + extra)
         self.write("pg_hba.conf", HBA)
         self.write("postgresql.conf", "include 'pgha.conf'\n")
 

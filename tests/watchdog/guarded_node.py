@@ -23,7 +23,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 USER = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 AS_USER = USER if os.geteuid() == 0 else None
 ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
-DRIVER = "import json, sys; from pgha.watchdog.main import main; sys.exit(main(sys.argv[2:], json.loads(sys.argv[1])))"
+DRIVER = """
+import json, sys
+from pgha.watchdog import guard, main
+guard.STOP_BUDGET_S = float(sys.argv[2])
+sys.exit(main.main(sys.argv[3:], json.loads(sys.argv[1])))
+"""
 
 State = dict[str, object]
 
@@ -75,7 +80,7 @@ class AgentHandle:
         except (OSError, ValueError):
             return
 
-    def order(self, call: str, **args: object) -> int:
+    def order(self, call: str, /, **args: object) -> int:
         """Have it call something, without waiting; gives the number for `answer`."""
         self._calls += 1
         self._socket.sendall(json.dumps({"id": self._calls, "call": call, **args}).encode() + b"\n")
@@ -90,7 +95,7 @@ class AgentHandle:
             raise Refusal(f"{message['error']}: {message['text']} {message['because']}")
         return message
 
-    def call(self, name: str, **args: object) -> object:
+    def call(self, name: str, /, **args: object) -> object:
         """Order and result."""
         return self.answer(self.order(name, **args))["result"]
 
@@ -174,14 +179,16 @@ class GuardedNode:
         self._processes.append(process)
         return process
 
-    def watchdog(self, *args: str) -> subprocess.Popen[bytes]:
-        """`pgha watchdog --node FILE`, with the fake agent for an agent."""
+    def watchdog(self, *args: str, budget_s: float = 10.0) -> subprocess.Popen[bytes]:
+        """`pgha watchdog --node FILE`, with the fake agent for an agent; budget_s: of an orderly stop."""
         agent = [sys.executable, str(CHECKOUT / "tests/support/fake_agent.py"), str(self.root / "control")]
-        return self.popen([sys.executable, "-c", DRIVER, json.dumps(agent), "--node", str(self.file), *args])
+        return self.popen(
+            [sys.executable, "-c", DRIVER, json.dumps(agent), str(budget_s), "--node", str(self.file), *args]
+        )
 
-    def guard(self) -> tuple[subprocess.Popen[bytes], AgentHandle]:
+    def guard(self, budget_s: float = 10.0) -> tuple[subprocess.Popen[bytes], AgentHandle]:
         """A guard in the foreground, and its first agent."""
-        process = self.watchdog("--foreground")
+        process = self.watchdog("--foreground", budget_s=budget_s)
         return process, self.agent()
 
     def agent(self, within_s: float = 10.0) -> AgentHandle:
@@ -229,6 +236,8 @@ class GuardedNode:
                 process.send_signal(signal.SIGCONT)
                 process.terminate()
         self._closing = True
+        self._thread.join(5)
+        self._listener.close()  # an agent that comes now ends at once
         for agent in self._known:
             agent.close()
         for process in self._processes:
@@ -237,8 +246,6 @@ class GuardedNode:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._thread.join(5)
-        self._listener.close()
         left = [pid for pid in self._pids if alive(pid) and self._works_here(pid)]
         for pid in left:
             os.kill(pid, signal.SIGKILL)

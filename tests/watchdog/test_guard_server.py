@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from pgha.watchdog.guard_os import now_s
-from pgha.watchdog.guard_tree import kill_tree_by_directory, tree_of
-from tests.watchdog.guarded_node import AS_USER, USER, AgentHandle, GuardedNode, Refusal, alive, until
+from pgha.watchdog.guard_tree import kill_tree_by_directory, remove_stale_pid_file, tree_of
+from tests.watchdog.guarded_node import AS_USER, ENV, USER, AgentHandle, GuardedNode, Refusal, alive, until
 
 Session = psycopg.Connection[tuple[object, ...]]
 
@@ -58,7 +58,6 @@ def test_a_tree_killed_as_a_whole_is_reported_within_milliseconds(node: GuardedN
         os.kill(pid, signal.SIGKILL)
     at_s = agent.told(gone)["at_s"]
     assert isinstance(at_s, float)
-    print(f"\ntree of {len(tree)} empty, and known to be, after {(at_s - began_s) * 1000:.1f} ms")
     assert at_s - began_s < 0.2
     assert not [pid for pid in tree if alive(pid)]
 
@@ -97,13 +96,13 @@ def test_a_deadline_can_be_moved_and_disarmed(node: GuardedNode) -> None:
     postmaster = node.start_server(agent)
     for _ in range(5):
         at_s = now_s() + 0.2
-        agent.call("deadline", at_s=at_s)
+        answer = agent.answer(agent.order("deadline", at_s=at_s))
+        assert _then(answer, "armed") == at_s
         until(lambda: now_s() > at_s - 0.1, 2, "half of the time passes")  # noqa: B023
-    assert agent.told(lambda s: s["armed"] == at_s)
     agent.call("deadline", at_s=None)
     until(lambda: now_s() > at_s + 0.3, 2, "the last deadline passes")
     assert alive(postmaster) and alive(agent.pid)
-    agent.call("deadline", at_s=now_s() - 1)
+    agent.order("deadline", at_s=now_s() - 1)
     until(lambda: not alive(postmaster), 1, "a deadline in the past kills at once")
 
 
@@ -141,9 +140,16 @@ def test_the_agent_ends_a_stopped_server_whose_guard_was_killed(node: GuardedNod
     os.kill(postmaster, signal.SIGSTOP)
     guard.kill()
     agent.told(lambda s: s["closed"])
-    assert alive(tree[-1]), "a stopped postmaster does not end its backends"
+    assert alive(sessions[0].info.backend_pid), "a stopped postmaster does not end its backends"
     assert agent.call("kill_by_directory", data_dir=str(node.data), deadline_s=now_s() + 2) is True
     assert not [pid for pid in tree if alive(pid)]
+
+
+def _then(answer: dict[str, object], name: str) -> object:
+    """What the agent knew when its call returned."""
+    state = answer["state_then"]
+    assert isinstance(state, dict)
+    return state[name]
 
 
 def test_an_order_to_kill_the_tree_is_answered_when_it_is_empty(node: GuardedNode, sessions: list[Session]) -> None:
@@ -152,11 +158,15 @@ def test_an_order_to_kill_the_tree_is_answered_when_it_is_empty(node: GuardedNod
     postmaster = node.start_server(agent)
     sessions += busy(node, 5)
     tree = node.server_processes(postmaster)
-    os.kill(tree[-1], signal.SIGSTOP)
+    os.kill(sessions[0].info.backend_pid, signal.SIGSTOP)
     os.kill(postmaster, signal.SIGSTOP)
-    assert agent.call("kill_tree", deadline_s=now_s() + 2) is True
+    answer = agent.answer(agent.order("kill_tree", deadline_s=now_s() + 2))
+    assert answer["result"] is True and _then(answer, "tree") == 0 and _then(answer, "postmaster") == 0
     assert not [pid for pid in tree if alive(pid)]
-    agent.call("start", **node.server_order())  # and the next one may come
+    answer = agent.answer(agent.order("start", **node.server_order()))
+    assert _then(answer, "postmaster") and _then(answer, "tree") == 1, "the next one may come, and is known at once"
+    agent.call("deadline", at_s=None)
+    assert alive(int(str(_then(answer, "postmaster")))), "the order to kill was for the former one"
 
 
 def test_a_server_is_not_started_beside_another(node: GuardedNode) -> None:
@@ -212,20 +222,35 @@ def test_a_stale_pid_file_whose_number_is_another_program_is_removed(node: Guard
     assert other.poll() is None
 
 
+def test_the_pid_file_of_a_server_at_work_stays_until_it_is_dead(node: GuardedNode) -> None:
+    server = node.popen([f"{node.bin_dir}/postgres", "-D", str(node.data)])
+    until(node.serves, 20, "the server answers")
+    path = node.data / "postmaster.pid"
+    text = path.read_text()
+    assert remove_stale_pid_file(str(node.data)) == 0 and path.read_text() == text
+    elsewhere = node.root / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "postmaster.pid").write_text(text)
+    assert remove_stale_pid_file(str(elsewhere)) == server.pid, "it works, but in another directory"
+    assert kill_tree_by_directory(str(node.data), now_s() + 2) or AS_USER
+    server.kill()
+    until(lambda: not alive(server.pid), 2, "it is a zombie now, its number still taken")
+    assert remove_stale_pid_file(str(node.data)) == server.pid and not path.exists()
+    assert remove_stale_pid_file(str(node.data)) == 0
+
+
 def test_the_pid_file_of_a_server_that_can_not_be_looked_into_stays(node: GuardedNode) -> None:
     if AS_USER is None:
         pytest.skip("needs a process of another user that is called postgres")
-    foreign = node.root / "postgres"
-    foreign.write_bytes(b"")
-    subprocess.run(["cp", "/bin/sleep", str(foreign)], check=True)
-    foreign.chmod(0o755)
-    with subprocess.Popen([str(foreign), "60"], cwd=node.data) as other:
+    program = node.root / "postgres"
+    subprocess.run(["cp", "/bin/sleep", str(program)], check=True)
+    with subprocess.Popen([str(program), "60"], cwd=node.data) as other:
         try:
-            agent = _agent_with_pid_file(node, other.pid)
-            agent.call("start", **node.server_order())
-            agent.told(lambda s: s["exits"] == 1)
-            assert (node.data / "postmaster.pid").read_text().startswith(f"{other.pid}\n")
-            assert "removed" not in (node.root / "server.log").read_text()
+            (node.data / "postmaster.pid").write_text(f"{other.pid}\n")
+            code = "import sys; from pgha.watchdog.guard_tree import remove_stale_pid_file as r; print(r(sys.argv[1]))"
+            argv = [sys.executable, "-c", code, str(node.data)]
+            said = subprocess.run(argv, user=AS_USER, group=AS_USER, env=ENV, cwd="/", capture_output=True, check=False)
+            assert said.stdout == b"0\n" and (node.data / "postmaster.pid").exists()
         finally:
             other.kill()
 

@@ -33,7 +33,6 @@ def test_a_second_watchdog_leaves_at_once_and_has_loaded_nothing_heavy(bare_node
         second = run("--node", str(bare_node.file))
         took.append(time.monotonic() - began)
         assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
-    print(f"\nsecond watchdog: {min(took) * 1000:.0f} ms")
     assert min(took) < 0.1
     names = "import sys; from pgha.__main__ import main; code = main(); print(code, *sys.modules)"
     loaded = run("watchdog", "--node", str(bare_node.file), code=names).stdout.split()
@@ -57,7 +56,6 @@ def test_in_the_background_it_leaves_the_terminal_and_holds_the_lock(bare_node: 
         assert _holder(bare_node) == guard
     finally:
         stop = bare_node.watchdog("--stop")
-        bare_node.agent  # noqa: B018
         agent.told(lambda s: s["stop"])
         agent.order("exit", code=0)
         assert stop.wait(10) == 0
@@ -139,7 +137,8 @@ def test_wrong_arguments_are_a_plain_error(args: tuple[str, ...]) -> None:
 
 def test_everything_else_goes_to_the_cli() -> None:
     code = (
-        "import sys, types; m = types.ModuleType('pgha.cli.main'); m.main = lambda: 42; sys.modules['pgha.cli.main'] = m;"
+        "import sys, types; cli = types.ModuleType('pgha.cli.main'); cli.main = lambda: 42;"
+        "sys.modules['pgha.cli.main'] = cli;"
         "sys.argv = ['pgha', 'list']; from pgha.__main__ import main; print(main())"
     )
     assert run(code=code).stdout == "42\n"
@@ -148,7 +147,7 @@ def test_everything_else_goes_to_the_cli() -> None:
 def test_the_agent_finds_pgha_although_it_is_started_elsewhere(bare_node: GuardedNode) -> None:
     probe = "import sys, pgha; open(sys.argv[1], 'w').write(pgha.__file__); import time; time.sleep(60)"
     found = bare_node.root / "state" / "found"
-    argv = [sys.executable, "-c", DRIVER, json.dumps([sys.executable, "-c", probe, str(found)])]
+    argv = [sys.executable, "-c", DRIVER, json.dumps([sys.executable, "-c", probe, str(found)]), "1"]
     env = {name: value for name, value in ENV.items() if name != "PYTHONPATH"}
     guard = subprocess.Popen(
         [*argv, "--node", str(bare_node.file), "--foreground"], user=AS_USER, group=AS_USER, env=env, cwd=CHECKOUT
