@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 COLUMNS = ("NODE", "ROLE", "STATE", "TL", "LSN", "LAG", "SYNC", "SEEN", "HOST")
-NARROW_WITHOUT = frozenset({"LSN"})  # below this many columns the LSN gives way
-NARROW_COLUMNS = 100
+GIVES_WAY = ("LSN", "HOST", "TL")  # in this order, where the terminal is too narrow
 NUMBERS = frozenset({"TL", "LAG", "SEEN"})  # aligned to the right
 COLOURS = {Exit.OK: "green", Exit.DEGRADED: "yellow"}
 
@@ -115,6 +114,16 @@ def _cells(row: Row) -> dict[str, str]:
     }
 
 
+def _fitting(sizes: Mapping[str, int], width: int) -> list[str]:
+    """The columns that fit beside each other; those of GIVES_WAY go first, the rest never."""
+    shown = list(COLUMNS)
+    for name in GIVES_WAY:
+        if 2 + sum(sizes[c] for c in shown) + 2 * (len(shown) - 1) <= width:
+            break
+        shown.remove(name)
+    return shown
+
+
 def console_width() -> int:
     """COLUMNS, else the terminal's width; a pipe has room for everything."""
     if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
@@ -125,8 +134,8 @@ def console_width() -> int:
 def status_lines(status: Status, width: int) -> list[str]:
     """The page as plain text, not wider than needed: what a pipe gets, and what the golden files hold."""
     table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *(_cells(row) for row in status.rows)]
-    shown = [c for c in COLUMNS if width >= NARROW_COLUMNS or c not in NARROW_WITHOUT]
-    sizes = {c: max(len(clean(line[c])) for line in table) for c in shown}
+    sizes = {c: max(len(clean(line[c])) for line in table) for c in COLUMNS}
+    shown = _fitting(sizes, width)
     lines = [clean(status.sentence())]
     marks = [" ", *("!" if row.alert else " " for row in status.rows)]
     for mark, line in zip(marks, table, strict=True):

@@ -286,7 +286,6 @@ class PostgresServer:
             )[0]
         except SqlError:
             return None
-        self.files.arm_standby()
         position = Position(int(row[1] or "0", 16), parse_lsn(row[0] or ""))
         if position.timeline != epoch:
             raise ServerTrouble(f"promoted into timeline {position.timeline}, epoch {epoch} was to be it")
@@ -397,7 +396,9 @@ class PostgresServer:
         if others:
             with suppress(SqlError):
                 self._sql(drop + create, deadline_s=self.clock.now_s() + 2.0)
-        if not primary:
+        if primary:
+            self.files.arm_standby()  # a restart outside pgha comes up read-only (redteam 22: only once it is primary)
+        else:
             self.files.drop_old()
 
 

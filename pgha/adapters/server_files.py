@@ -47,10 +47,16 @@ class ServerFiles:
         return DataIdentity(there.st_dev, there.st_ino, system)
 
     def write_live(self, text: str) -> bool:
-        """Replace the live settings durably; False when they were these already."""
+        """Replace the live settings; False when they were these already.
+
+        Atomic, not durable: every start writes the sealed ones first, so nothing rests on what a crash leaves here.
+        """
         if text == self.live_text:
             return False
-        replace_file(f"{self.node.state_dir}/{conf.LIVE}", text.encode(), 0o600)
+        path = f"{self.node.state_dir}/{conf.LIVE}"
+        with open(f"{path}.tmp", "w", encoding="utf-8") as f:
+            f.write(text)
+        os.rename(f"{path}.tmp", path)
         self.live_text = text
         return True
 
@@ -114,13 +120,14 @@ class ServerFiles:
 
     def fill_histories(self, own: int, epoch: int) -> None:
         """An empty history file for each missing number between, so that PostgreSQL takes `epoch` (design, 6)."""
-        for number in range(own + 1, epoch):
-            path = self.path("pg_wal", control.history_name(number))
-            with contextlib.suppress(FileExistsError):
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                os.fsync(fd)
-                os.close(fd)
-        sync_dir(self.path("pg_wal"))
+        there = set(self._histories())
+        missing = [n for n in map(control.history_name, range(own + 1, epoch)) if n not in there]
+        for name in missing:
+            fd = os.open(self.path("pg_wal", name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.fsync(fd)
+            os.close(fd)
+        if missing:
+            sync_dir(self.path("pg_wal"))
 
     def forks(self, timeline: int) -> tuple[tuple[int, int], ...]:
         """Of this timeline, oldest first. Raises OSError, ValueError."""

@@ -63,7 +63,8 @@ class Observation:
     server is still cut off. bid_s: when this node's seal at the present revision was published (0.0: not).
     health_s: when the last good health verdict began. missing_s: for how long each voter has not been streaming.
     mark: (names, LSN): the WAL end read after these names came into force. order_seen_s: when the order was first seen.
-    start_after_s: no start of the server before. failed_starts: starts of the last minute. rewound: rewinds already done for the present epoch.
+    start_after_s: no start of the server before. failed_starts: starts of the last minute after
+    none of which the server ever answered. rewound: rewinds already done for the present epoch.
     """
 
     me: str

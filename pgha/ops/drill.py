@@ -289,7 +289,11 @@ class _Drill:
 
     def _await_whole(self, before: Seen, incarnation: str) -> Seen:
         """Healthy, under a newer epoch; with `incarnation`: the source reports under another one."""
-        self._await(lambda: self._is_whole(_epoch(before), incarnation, _leader(before)), WHOLE_S, "healthy again")
+        try:
+            self._await(lambda: self._is_whole(_epoch(before), incarnation, _leader(before)), WHOLE_S, "healthy again")
+        except PghaError as e:
+            found = status.judge(self.target, _look(self.tools, self.target))
+            raise PghaError(e.what, "; ".join((found.sentence(), *found.notes)), e.next_step) from e
         return _look(self.tools, self.target)
 
     def _is_whole(self, epoch: int, incarnation: str, source: str = "") -> bool:

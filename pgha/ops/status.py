@@ -180,6 +180,11 @@ def survivable(sync: tuple[Rule, ...], *, store_up: int, store_size: int, fresh:
     return max(0, min(rules, store_up - (store_size // 2 + 1)))
 
 
+def _serves(member: Member, *, fresh: bool) -> bool:
+    """It reports and has a server; what a silent node is by now nobody knows."""
+    return fresh and member.state not in ("starting", "stopping", "stopped", "waiting")
+
+
 def _row(ref: NodeRef, seen: Seen, primary: Member | None) -> Row:
     member, leader = seen.records.members.get(ref.name), seen.records.leader
     age, host = _age(member, seen.at), f"{ref.host}:{ref.port}"
@@ -189,7 +194,7 @@ def _row(ref: NodeRef, seen: Seen, primary: Member | None) -> Row:
     follower = standbys_of(primary).get(ref.name)
     voter = member.copy in voters_of(leader)
     lag = max(0, primary.position.lsn - follower[1]) if primary is not None and follower is not None else None
-    role = "primary" if is_primary or (member.primary and fresh) else "standby"
+    role = "primary" if is_primary or (member.primary and fresh) else "standby" if _serves(member, fresh=fresh) else "-"
     good = fresh and (is_primary or member.state == "streaming")
     return Row(
         node=ref.name,

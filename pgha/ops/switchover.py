@@ -149,7 +149,7 @@ def _read(store: Store, clock: Clock, cluster: str) -> records.Records:
 
 
 def ask(store: Store, clock: Clock, target: Target, seen: Seen, chosen: Plan, *, asked_by: str) -> Asked:
-    """Write the order, create-only and only while the leader key is still of that epoch's holder.
+    """Write the order, create-only; it is void in any other epoch than the one it was planned in.
 
     Raises Busy when another came first, OutcomeUnknown when the store did not say.
     """

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from pgha import records
 from pgha.core import cover, voters
-from pgha.core.classify import own_seal, seals_at, voter_view
+from pgha.core.classify import own_seal, seals_at, stops_on_order, voter_view
 from pgha.core.decide import Action, Rule
 from pgha.core.model import Event, Leader, Order, Position, Rule as SyncRule, Seal, Tenure
 from pgha.core.observation import Observation
@@ -113,7 +113,10 @@ def _measure(agent: Agent, obs: Observation) -> Position | None:
 
 
 def unfollow(agent: Agent, obs: Observation) -> None:
-    """Cut off and measured, without a seal: nobody is to be followed at this moment."""
+    """Cut off and measured, without a seal: nobody is to be followed at this moment. A holder that stops on order
+    waits for this node's position: it is told first."""
+    if stops_on_order(obs):
+        agent.publish(obs, Rule.R550_UNFOLLOW, force=True)
     _measure(agent, obs)
 
 
@@ -179,6 +182,7 @@ def claim(agent: Agent, obs: Observation) -> None:
     if isinstance(outcome, Committed):
         agent.ports.link.deadline(sent_s + agent.timing.f_hard_s)
         agent.lease.adopt(new, outcome.revision, sent_s=sent_s, claimed_s=sent_s)
+        agent.knows_key = True
     if not isinstance(outcome, Unknown):
         agent.notes.claim = None
     agent.notes.phases["claim"] = agent.ports.clock.now_s() - agent.notes.free_s

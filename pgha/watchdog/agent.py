@@ -87,6 +87,7 @@ class Agent:
         self._member: tuple[Member | None, int, float] = (None, -1, -1e9)
         self._booted = False
         self._repeats = 0
+        self.knows_key = False  # this node has just written the key: the next round needs no read
 
     def _keeper(self) -> LeaseKeeper:
         return LeaseKeeper(
@@ -104,7 +105,9 @@ class Agent:
         """One round; seconds until the next one at the latest."""
         from pgha.watchdog import act  # noqa: PLC0415  # act knows Agent
 
-        self.read_store()
+        if not self.knows_key:
+            self.read_store()
+        self.knows_key = False
         obs = self.observe()
         situation = classify(obs)
         rule = choose(situation)
@@ -214,6 +217,8 @@ class Agent:
         now_s = self.ports.clock.now_s()
         identity = self.ports.server.identity()
         view = self._own_view()
+        if server.answered_s > 0.0:
+            notes.starts = []
         if notes.sealed and (notes.sealed[0] != server.since_s or server.running is not Running.STANDBY):
             notes.sealed = None
         obs = Observation(

@@ -1,9 +1,9 @@
-"""A model of one primary's synchronous commit, to walk `voters.next_step` through a world that moves between half-steps.
+"""A model of one primary's synchronous commit: it walks `voters.next_step` through a world that moves meanwhile.
 
-PostgreSQL as it is (redteam, findings 4 and 14): every walsender goes by the setting it has read itself, late; its priority
-stands in shared memory for all to count; whether commits wait at all is the checkpointer's to know, late too. The
-agent looks, the world moves, it acts; it may die within a step. What must hold after every event: the highest commit that was
-ever acknowledged satisfies an entry of `sync`: its holder's alone, or k of its voters have flushed it.
+PostgreSQL as it is (redteam, findings 4 and 14): every walsender goes by the setting it has read itself, late; its
+priority stands in shared memory for all to count; whether commits wait at all is the checkpointer's to know, late too.
+The agent looks, the world moves, it acts; it may die within a step. What must hold after every event: the highest
+commit that was ever acknowledged satisfies an entry of `sync`: the holder alone, or k of its voters have flushed it.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ class Walk:
         if copy not in self.walsenders:
             self.walsenders[copy] = Walsender(copy, self.setting(), self.flushed[copy])
 
+    def disconnect(self, copy: Copy) -> None:
+        self.walsenders.pop(copy, None)
+
     def replicate(self, copy: Copy) -> None:
         if copy in self.walsenders:
             self.flushed[copy] = self.random.randint(self.flushed[copy], self.wal_end)
@@ -112,7 +115,7 @@ class Walk:
     def clone(self, copy: Copy) -> None:
         """The node comes back with another directory; the old one never does."""
         self.clones += 1
-        self.walsenders.pop(copy, None)
+        self.disconnect(copy)
         new = Copy(copy.node, f"c{self.clones}")
         self.flushed[new], self.missing[new] = self.wal_end - 1, 0.0
         self.connect(new)
@@ -130,7 +133,7 @@ class Walk:
             self.write: 4, self.checkpointer: 2, self.tick: 3, self.change_settings: 0.3,
             lambda: self.connect(copy): 3, lambda: self.replicate(copy): 6, lambda: self.reload(copy): 4,
             lambda: self.reply(copy): 6, lambda: self.clone(copy): 0.1,
-            lambda: self.walsenders.pop(copy, None) and None: 2,
+            lambda: self.disconnect(copy): 2,
         }  # fmt: skip
         self.random.choices(list(actions), list(actions.values()))[0]()
         self.check()
@@ -220,6 +223,8 @@ class Walk:
 
     def settle(self, looks: int) -> Step:
         """The world stands still: the last step of at most so many."""
+        for _ in range(3):
+            self.tick()  # who is missing is missing for good
         step: Step = ReadMark()
         for _ in range(looks):
             self.calm()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -36,7 +37,7 @@ def _own_forks(guard: int) -> set[int]:
         own = f.read()
     same = set()
     for pid in children_of(guard):
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/cmdline", "rb") as f:
             if f.read() in (own, b""):
                 same.add(pid)
     return same

@@ -1,0 +1,80 @@
+"""Write-ahead log as what it is for the protocol: a tree of branches, and places in it.
+
+A branch is what one promotion opened; its `timeline` is the number PostgreSQL gave it (two branches may have one number
+when somebody chose badly). A server's WAL is a place: everything on the way from the root to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pgha.core.model import Position
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """fork: where it left its parent. end: flushed by whoever writes it. acked: the highest LSN acknowledged on it."""
+
+    timeline: int
+    parent: Branch | None
+    fork: int
+    end: int
+    node: str
+    acked: int = 0
+    checkpointed: bool = False
+
+    def forks(self) -> tuple[tuple[int, int], ...]:
+        """The history file: (timeline, LSN at which it was left), oldest first."""
+        found: list[tuple[int, int]] = []
+        here: Branch = self
+        while here.parent is not None:
+            found.append((here.parent.timeline, here.fork))
+            here = here.parent
+        return tuple(reversed(found))
+
+
+def limit_on(at: Branch, lsn: int, wanted: Branch) -> int | None:
+    """Up to which LSN of `wanted` a server whose WAL ends at (at, lsn) has it; None when that is no ancestor."""
+    here: Branch | None = at
+    while here is not None:
+        if here is wanted:
+            return lsn
+        lsn, here = here.fork, here.parent
+    return None
+
+
+def common(a: Branch, a_lsn: int, b: Branch, b_lsn: int) -> tuple[Branch, int]:
+    """The last place that both have."""
+    here: Branch = a
+    while True:
+        limit = limit_on(b, b_lsn, here)
+        if limit is not None:
+            return here, min(limit, a_lsn)
+        assert here.parent is not None, "all branches have one root"
+        a_lsn, here = here.fork, here.parent
+
+
+@dataclass(slots=True, eq=False)
+class Data:
+    """A data directory: survives every crash. histories: numbers whose history file lies in pg_wal.
+
+    clean: after a clean shutdown as primary, just beyond the start of the shutdown checkpoint record.
+    """
+
+    inode: int
+    branch: Branch
+    lsn: int
+    histories: set[int] = field(default_factory=set)
+    clean: Position | None = None
+
+    @property
+    def position(self) -> Position:
+        """Where its WAL ends, as IDENTIFY_SYSTEM says in a sealed state."""
+        return Position(self.branch.timeline, self.lsn)
+
+    def learn(self, branch: Branch) -> None:
+        """The history files of a branch come along with its WAL."""
+        here: Branch | None = branch
+        while here is not None and here.timeline not in self.histories:
+            self.histories.add(here.timeline)
+            here = here.parent
