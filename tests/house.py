@@ -44,7 +44,7 @@ GUARD_KNOWS = ("pgha.watchdog.guard*", "pgha.watchdog", "pgha.errors.*")
 # -- doors: imports ---------------------------------------------------------------------------------------------
 
 _ADAPTERS = "adapters/*.py"
-_LOCAL = ("adapters/local*.py", "adapters/binaries.py", "adapters/judge_process.py", *GUARD, "watchdog/main.py")
+_LOCAL = ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", *GUARD, "watchdog/main.py")
 # An operator's move waits, with a deadline.
 _WAITING = ("ops/switchover.py", "ops/status.py", "ops/bootstrap.py", "ops/procs.py", "ops/demo.py", "ops/drill*.py")
 _LINK = "watchdog/link.py"  # the agent's end of the pipe to its guard
@@ -71,18 +71,18 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "rich": ("render.py", "cli/*.py"),
     "typer": ("cli/*.py",),
     # standard library: processes, time, network, chance, files
-    "subprocess": _LOCAL,
+    "subprocess": ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py"),
     "signal": (*_LOCAL, "ops/procs.py", "ops/drill_faults.py"),
     "multiprocessing": (),
     "asyncio": (),
-    "ctypes": _LOCAL,
+    "ctypes": GUARD,
     "time": (*_CLOCKED, "render.py"),
-    "threading": _CLOCKED,
-    "concurrent": _CLOCKED,
-    "socket": _CLOCKED,
-    "select": _CLOCKED,
-    "selectors": _CLOCKED,
-    "fcntl": _CLOCKED,
+    "threading": (_ADAPTERS, _LINK, "watchdog/agent_main.py", "ops/status.py", "ops/demo.py", "cli/list.py"),
+    "concurrent": (),
+    "socket": (_ADAPTERS, *GUARD, _LINK, "cli/switchover.py"),  # the last one: who asked, by host name
+    "select": (_ADAPTERS, *GUARD, "ops/judge_main.py"),
+    "selectors": (),
+    "fcntl": (_ADAPTERS, *GUARD, "watchdog/main.py", "ops/restarter.py"),
     "random": (),
     "secrets": _CHANCE,
     "uuid": (),
@@ -99,6 +99,7 @@ _WALL_CLOCK = (
     "render.py",
     "cli/*.py",
     "adapters/local*.py",
+    "adapters/journal.py",
     "watchdog/agent_main.py",
     "watchdog/guard_log.py",
     "ops/bootstrap.py",
@@ -152,6 +153,8 @@ PATH_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes", "unlink"
 
 CATCH_ALL: set[tuple[str, str]] = {
     ("cli/main.py", "run"),  # a bug: traceback kept, exit code 1
+    ("watchdog/agent_main.py", "_tick"),  # the agent's loop goes on; the guard's deadline does not depend on it
+    ("watchdog/agent_main.py", "_beat"),  # its renewals beside it: the same
 }
 
 # -- start-up: module, and what importing it must not load ------------------------------------------------------

@@ -180,16 +180,10 @@ class PostgresServer:
 
     def shut_down_at(self) -> Position | None:
         """pg_control says `shut down`: beyond the start of the shutdown checkpoint record (redteam 16)."""
-        if control.raw_state(self.files.control_head()) != control.SHUTDOWNED:
+        found = self.files.control()
+        if found is None or found.state != control.SHUTDOWNED:
             return None
-        deadline_s = self.clock.now_s() + 2.0
-        argv = [f"{self.node.bin_dir}/pg_controldata", "-D", self.node.data_dir]
-        result = self.link.run_tool(argv, self.jobs.env, deadline_s=deadline_s)
-        try:
-            found = control.parse_control(result.tail)
-        except ValueError:
-            return None
-        return Position(found.timeline, found.checkpoint + 1) if found.state == "shut down" else None
+        return Position(found.timeline, found.checkpoint + 1)
 
     # -- sealing and following -------------------------------------------------------------------------------
 
@@ -289,6 +283,7 @@ class PostgresServer:
         position = Position(int(row[1] or "0", 16), parse_lsn(row[0] or ""))
         if position.timeline != epoch:
             raise ServerTrouble(f"promoted into timeline {position.timeline}, epoch {epoch} was to be it")
+        self._last = replace(self._last, running=Running.PRIMARY, position=position, answered_s=self.clock.now_s())
         return position, self.files.forks(epoch)
 
     def history(self) -> tuple[tuple[int, int], ...]:

@@ -18,6 +18,19 @@ from pgha.pg import conf, control
 OWNED = ("primary_conninfo", "primary_slot_name", "synchronous_standby_names", "restore_command", "port")
 
 
+def read_control(data_dir: str) -> control.RawControl | None:
+    """Read again a few times: a server may be writing it at this moment."""
+    for _ in range(3):
+        try:
+            with open(os.path.join(data_dir, "global", "pg_control"), "rb") as f:
+                found = control.parse_raw(f.read(control.HEAD_BYTES))
+        except OSError:
+            return None
+        if found is not None:
+            return found
+    return None
+
+
 class ServerFiles:
     """Paths and file work for one node."""
 
@@ -30,21 +43,17 @@ class ServerFiles:
         """A path inside the data directory."""
         return os.path.join(self.data, *names)
 
-    def control_head(self) -> bytes:
-        """The first bytes of pg_control; empty when there is none."""
-        try:
-            with open(self.path("global", "pg_control"), "rb") as f:
-                return f.read(32)
-        except OSError:
-            return b""
+    def control(self) -> control.RawControl | None:
+        """pg_control of the data directory, its checksum verified; None when there is no usable one."""
+        return read_control(self.data)
 
     def identity(self) -> DataIdentity | None:
         """Where the data directory lies and whose it is; None when nothing usable is there."""
-        system = control.raw_system(self.control_head())
-        if not system or not os.path.exists(self.path("PG_VERSION")):
+        found = self.control()
+        if found is None or not os.path.exists(self.path("PG_VERSION")):
             return None
         there = os.stat(self.data)
-        return DataIdentity(there.st_dev, there.st_ino, system)
+        return DataIdentity(there.st_dev, there.st_ino, found.system)
 
     def write_live(self, text: str) -> bool:
         """Replace the live settings; False when they were these already.

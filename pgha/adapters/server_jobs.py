@@ -10,10 +10,10 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from pgha.adapters.server_files import ServerFiles
+from pgha.adapters.server_files import ServerFiles, read_control
 from pgha.core.server import DataIdentity
 from pgha.nodefile import NodeFile
-from pgha.pg import conf, control
+from pgha.pg import conf
 from pgha.ports import Clock, GuardLink
 
 CLONE_S = 6 * 3600.0
@@ -67,10 +67,11 @@ class Jobs:
         argv = [f"{self.node.bin_dir}/pg_basebackup", "-D", fresh, "-d", source, "-X", "stream", "-c", "fast", "--no-password"]
         self._tool(argv, CLONE_S)
         os.chmod(fresh, 0o700)
-        with open(f"{fresh}/global/pg_control", "rb") as f:
-            system = control.raw_system(f.read(32))
+        found = read_control(fresh)
+        if found is None:
+            raise OSError("the clone has no valid pg_control")
         there = os.stat(fresh)
-        self.on_clone(DataIdentity(there.st_dev, there.st_ino, system))
+        self.on_clone(DataIdentity(there.st_dev, there.st_ino, found.system))
         self.files.swap_in(fresh, tag)
 
     def _rewind(self, holder: str) -> None:

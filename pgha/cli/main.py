@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 from typer._click.core import Command, Context
-from typer._click.exceptions import ClickException
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer._click.exceptions import UsageError as TyperUsageError
 from typer._click.formatting import HelpFormatter
 from typer.core import TyperGroup
@@ -104,6 +104,9 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
     except PghaError as e:
         return _told(e, argv)
+    except NoArgsIsHelpError as e:
+        print(e.format_message(), file=sys.stderr)
+        return int(Exit.USAGE)
     except ClickException as e:
         context = e.ctx if isinstance(e, TyperUsageError) else None
         where = context.command_path if context is not None else "pgha"

@@ -13,6 +13,7 @@ YIELD_S = 0.3  # a better candidate gets this long
 GATHER_S = 0.15  # other voters that live get this long to seal too, so that the claim can name them
 TARGET_S = 1.0  # the target of a switchover gets this long
 START_S = 300.0  # recovery of a standby may take this long
+STANDBY_SILENT = 2.0  # a standby that has not answered for this many H is ended and started again
 STOP_S = 10.0  # a fast stop may take this long
 CLAIM_S = 10.0  # from a claim to being writable
 CATCH_UP_STARTS = 3  # a rewound directory that does not come up by then is cloned anew
@@ -87,13 +88,11 @@ def _server(obs: Observation) -> Server:
         return Server.BUSY
     if view.running in _PLAIN:
         return _PLAIN[view.running]
-    answered_s = view.answered_s
     if view.running is Running.PRIMARY:
-        answered_s = min(answered_s, max(obs.health_s, view.since_s))
-    if obs.now_s - answered_s > obs.timing.health_fresh_s:
+        answered_s = min(view.answered_s, max(obs.health_s, view.since_s))
+        return Server.HUNG if obs.now_s - answered_s > obs.timing.health_fresh_s else Server.PRIMARY
+    if obs.now_s - view.answered_s > STANDBY_SILENT * obs.timing.h_s:
         return Server.HUNG
-    if view.running is Running.PRIMARY:
-        return Server.PRIMARY
     if view.upstream_epoch == 0:
         return Server.SEALED if obs.sealed is not None else Server.STRAY
     leader = obs.store.leader if obs.store else None

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import reduce
 
 from pgha.core.model import parse_lsn
 
 SHUTDOWNED = 1
-SHUTDOWNED_IN_RECOVERY = 2
+HEAD_BYTES = 512  # PG_CONTROL_MAX_SAFE_SIZE: what PostgreSQL itself relies on being written as a whole
+
+_CRC32C = tuple(
+    reduce(lambda crc, _: (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0), range(8), number) for number in range(256)
+)
 
 
-def raw_state(head: bytes) -> int:
-    """DBState of pg_control's first bytes (src/include/catalog/pg_control.h, the same place in 13 to 18); -1 if cut.
+@dataclass(frozen=True, slots=True)
+class RawControl:
+    """pg_control's first fields, the same in 13 to 18 (src/include/catalog/pg_control.h).
 
-    A hint only: it is not protected against a torn read; pg_controldata checks the CRC.
+    state: DBState; checkpoint: LSN where the last checkpoint record begins; timeline: of that checkpoint.
     """
-    if len(head) < 20:
-        return -1
-    value: int = struct.unpack_from("=i", head, 16)[0]
-    return value
+
+    system: str
+    state: int
+    checkpoint: int
+    timeline: int
 
 
-def raw_system(head: bytes) -> str:
-    """The system identifier of pg_control's first 8 bytes; empty if cut."""
-    return str(struct.unpack_from("=Q", head, 0)[0]) if len(head) >= 20 else ""
+def parse_raw(head: bytes) -> RawControl | None:
+    """The first 512 bytes of pg_control; None when cut, torn or not one.
+
+    The CRC-32C over all that precedes it stands at a place that differs between versions: one place must fit.
+    """
+    if len(head) < HEAD_BYTES:
+        return None
+    crc = 0xFFFFFFFF
+    for at in range(HEAD_BYTES - 4):
+        if at >= 128 and at % 4 == 0 and struct.unpack_from("=I", head, at)[0] == crc ^ 0xFFFFFFFF:
+            system, _, _, state = struct.unpack_from("=QIIi", head, 0)
+            checkpoint, _, timeline = struct.unpack_from("=QQI", head, 32)
+            return RawControl(str(system), state, checkpoint, timeline)
+        crc = (crc >> 8) ^ _CRC32C[(crc ^ head[at]) & 0xFF]
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,8 @@ def claim(agent: Agent, obs: Observation) -> None:
     )
     agent.memory.update(claimed=new.epoch)
     key, sent_s = agent.root + "leader", agent.ports.clock.now_s()
-    agent.notes.claim = (new, sent_s)
+    if agent.notes.claim is None or agent.notes.claim[0] != new:
+        agent.notes.claim = (new, sent_s)  # the same attempt again: the first one may be the one that lands
     outcome = agent.ports.store.commit(
         [Guard(key, view.leader_revision)],
         [Write(key, records.dump_leader(new))],

@@ -26,6 +26,7 @@ MEMBER_BEAT_S = 2.0
 START_WINDOW_S = 60.0
 POLL_S = 1.0
 HOT_S = 0.01
+REREAD_S = 0.1
 SOON_S = 0.1
 
 
@@ -101,11 +102,12 @@ class Agent:
 
     # -- the three loops' bodies -------------------------------------------------------------------------
 
-    def tick(self) -> float:
-        """One round; seconds until the next one at the latest."""
+    def tick(self, *, hint: bool = True) -> float:
+        """One round; seconds until the next one at the latest. Without a hint a read of just now is present enough."""
         from pgha.watchdog import act  # noqa: PLC0415  # act knows Agent
 
-        if not self.knows_key:
+        age_s = self.ports.clock.now_s() - self.view.sent_s if self.view else REREAD_S
+        if (hint and not self.knows_key) or age_s >= REREAD_S:
             self.read_store()
         self.knows_key = False
         obs = self.observe()
@@ -206,6 +208,9 @@ class Agent:
             notes.claim = None
         if leader is not None and view.cluster is not None and view.cluster.ident == self.memory.value.cluster:
             self.memory.seen(revision=view.revision, epoch=leader.epoch, beat=leader.beat)
+        mine, seal = view.members.get(self.node.node), self.memory.value.seal
+        if seal and mine and mine.seal == seal and seal.revision == view.leader_revision != notes.bid[0]:
+            notes.bid = (view.leader_revision, now_s)
         ident = view.order.ident if view.order else ""
         if ident != notes.order[0]:
             notes.order, notes.prepared = (ident, now_s), ""

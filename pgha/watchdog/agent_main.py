@@ -41,6 +41,7 @@ class Loop:
         self.node_file = node_file
         self.clock = SystemClock()
         self.wake = threading.Event()
+        self.hinted = True
         self.armed = threading.Condition()
         self.revision, self.seen = 0, 0
         self.log = Journal(f"{self.node.state_dir}/watchdog.log")
@@ -87,8 +88,9 @@ class Loop:
             self.wake.clear()
 
     def _tick(self) -> float:
+        hint, self.hinted = self.hinted, False
         try:
-            return self.agent.tick()
+            return self.agent.tick(hint=hint)
         except Exception:  # noqa: BLE001  # the loop goes on; the guard's deadline does not depend on it
             if not self.link.closed:
                 self.say({"event": "bug", "says": traceback.format_exc()[-2000:]})
@@ -115,6 +117,7 @@ class Loop:
                 continue
             if self.store.wait(root, since, deadline_s=self.clock.now_s() + HINT_S):
                 self.seen = since
+                self.hinted = True
                 self.wake.set()
 
     def _guard_is_dead(self) -> int:

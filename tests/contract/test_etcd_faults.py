@@ -275,7 +275,7 @@ def test_a_watch_moves_on_when_its_member_is_gone(mended: EtcdCluster, prefix: s
     mended.stop(member) if how == "stop" else mended.kill(member)
     timer = threading.Timer(0.5, lambda: mended.put(prefix + "a", "1"))
     timer.start()
-    assert store.wait(prefix, since, deadline_s=within(8))
+    assert store.wait(prefix, since, deadline_s=within(5)), "sooner than gRPC's own pings find a stopped member"
     timer.join()
     store.close()
 

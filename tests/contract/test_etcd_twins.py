@@ -48,11 +48,12 @@ def test_a_twin_that_finds_our_own_value_is_a_commit_at_the_first_ones_revision(
     deaf.deaf = True
     began = CLOCK.now_s()
     outcome = store.commit([Guard(key, revision)], [Write(key, b"nonce-1")], deadline_s=within(3))
+    took = CLOCK.now_s() - began
     seen = etcd.read(prefix, deadline_s=within(5)).entries[key]
     assert outcome == Committed(seen.revision)
     assert seen.value == b"nonce-1"
     assert seen.revision == revision + 1, "it was done once"
-    assert CLOCK.now_s() - began < 1, "the second member was asked when the first was late"
+    assert took < 0.45, "the second member was asked when the first was late"
 
 
 def test_a_conflict_is_unknown_while_an_attempt_of_ours_may_have_been_done(
@@ -125,7 +126,7 @@ def test_a_read_from_a_late_member_is_answered_by_another(store: EtcdStore, deaf
     deaf.delay_s = 1.5
     began = CLOCK.now_s()
     store.read(prefix, deadline_s=within(5))
-    assert 0.15 < CLOCK.now_s() - began < 1.0
+    assert 0.15 < CLOCK.now_s() - began < 0.45
     began = CLOCK.now_s()
     store.read(prefix, deadline_s=within(5))
     assert CLOCK.now_s() - began < 0.15, "the one that answered last is asked first"

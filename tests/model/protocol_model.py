@@ -27,7 +27,6 @@ from tests.model.bugs import BUGS
 
 STEPS = 400
 SEGMENT = 8  # entries; a restarted node under-reports to the start of one
-MAX_ENTRIES = 4
 
 Entry = tuple[int, int]  # (epoch, number); number 0 is the promotion
 
@@ -96,8 +95,7 @@ class World:
         self.timelines = {1: 1}  # of each epoch
         self.flight: list[tuple[str, Seal]] = []  # seals on their way to the store
         self.next_data, self.written = 100, 0
-        self.acked: set[Entry] = set()
-        self.pending: set[Entry] = set()
+        self.acked, self.pending = set[Entry](), set[Entry]()
         self.stats: Counter[str] = Counter()
         first = self.nodes["a"]
         first.upstream, first.primary_epoch = None, 1
@@ -111,7 +109,7 @@ class World:
         base: dict[Callable[[], None], float] = {
             self.write: 6, self.replicate: 12, self.report: 8, self.deliver: 8, self.acknowledge: 8,
             self.make_seal: 3, self.land: 6, self.claim: 8, self.promote: 8, self.follow: 8, self.add_rule: 2,
-            self.barrier: 4, self.drop_rules: 4, self.renew: 3, self.crash: 0.7, self.boot: 4, self.wipe: 0.15,
+            self.barrier: 4, self.drop_rules: 4, self.renew: 3, self.crash: 0.7, self.boot: 4, self.wipe: 0.3,
             self.clone: 1, self.demote: 1.2,
         }  # fmt: skip
         return list(base), [weight * self.random.choice((0.2, 1, 1, 1, 3)) for weight in base.values()]
@@ -204,9 +202,8 @@ class World:
                 self.check_held(entry)
 
     def check_held(self, entry: Entry) -> None:
-        holder = self.nodes[self.key.holder]
-        if self.key.promoted and entry not in holder.log:
-            raise Loss(f"{entry} acknowledged, but {holder.name}, promoted in epoch {self.key.epoch}, lacks it")
+        if self.key.promoted and entry not in self.nodes[self.key.holder].log:
+            raise Loss(f"{entry} acknowledged, but {self.key.holder}, promoted in epoch {self.key.epoch}, lacks it")
 
     # -- seals and claims -----------------------------------------------------------------------------------------
     def make_seal(self) -> None:
@@ -267,10 +264,8 @@ class World:
         lost = sorted(self.acked.difference(node.log))
         if lost:
             raise Loss(f"{node.name} promoted in epoch {key.epoch} without {len(lost)} acknowledged, {lost[0]} first")
-        timeline = key.epoch
-        if self.bug == "tl_pg":
-            timeline = node.newest_timeline = max(node.newest_timeline, self.timelines[node.log[-1][0]]) + 1
-        self.timelines[key.epoch] = timeline
+        timeline = max(node.newest_timeline, self.timelines[node.log[-1][0]]) + 1 if self.bug == "tl_pg" else key.epoch
+        self.timelines[key.epoch] = node.newest_timeline = timeline
         node.log.append((key.epoch, 0))
         node.primary_epoch, node.upstream = key.epoch, None
         key.promoted, key.rev = True, key.rev + 1
@@ -331,11 +326,12 @@ class World:
                 node.data, self.next_data = self.next_data, self.next_data + 1
 
     def clone(self) -> None:
-        """An empty directory is filled from the primary."""
+        """An empty directory is filled from a base backup of the primary, perhaps an old one."""
         node, holder = self.some(lambda n: not n.log), self.holder()
         if not node or not holder:
             return
-        node.log, node.upstream = list(holder.log), (holder.name, self.key.epoch)
+        node.log = holder.log[: self.random.randint(1, len(holder.log))]
+        node.upstream = (holder.name, self.key.epoch)
         self.stats["clones"] += 1
 
     # -- the holder -----------------------------------------------------------------------------------------------
@@ -347,7 +343,7 @@ class World:
     def add_rule(self) -> None:
         """The entry first, then the setting: until the barrier both are in force."""
         node = self.holder()
-        if not node or len(self.key.sync) >= MAX_ENTRIES:
+        if not node or len(self.key.sync) >= voters.MAX_ENTRIES:
             return
         pool = sorted(n.copy for n in self.nodes.values() if n is not node and n.log)
         rule = self.rule_of(node, frozenset(self.random.sample(pool, self.random.randint(0, len(pool)))))

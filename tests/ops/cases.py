@@ -21,7 +21,8 @@ TARGET = Target(
     tuple(NodeRef(name, f"192.0.2.1{i + 1}", 5432) for i, name in enumerate(NAMES)),
     "inventory.yaml",
 )
-HEALTH = StoreHealth(True, tuple(MemberHealth(e, reachable=True, leader=not i) for i, e in enumerate(TARGET.store.endpoints)))
+MEMBERS = tuple(MemberHealth(e, reachable=True, leader=not i) for i, e in enumerate(TARGET.store.endpoints))
+HEALTH = StoreHealth(True, MEMBERS)
 MUTE = MemberHealth("127.0.0.1:2383", reachable=False, problem="connection refused")
 
 

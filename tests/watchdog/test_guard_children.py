@@ -71,12 +71,21 @@ def test_a_tool_is_killed_at_its_deadline_with_all_that_it_started(bare_node: Gu
     until(lambda: not alive(int(result["tail"])), 2, "what the tool started is gone")
 
 
+def test_what_a_tool_leaves_behind_ends_with_it(bare_node: GuardedNode) -> None:
+    _, agent = bare_node.guard()
+    result = agent.call("run_tool", argv=["sh", "-c", "sleep 64 & echo $!"], deadline_s=now_s() + 10)
+    assert isinstance(result, dict) and result["code"] == 0
+    until(lambda: not alive(int(result["tail"])), 2, "it is gone")
+
+
 def test_tools_run_side_by_side_and_are_no_part_of_the_tree(bare_node: GuardedNode) -> None:
     guard, agent = bare_node.guard()
     slow = agent.order("run_tool", argv=["sh", "-c", "sleep 30 & sleep 30"], deadline_s=now_s() + 1)
-    until(lambda: len(children_of(guard.pid)) == 2, 5, "the tool runs")
+    until(lambda: any(children_of(pid) for pid in children_of(guard.pid)), 5, "the tool runs")
     assert agent.call("run_tool", argv=["true"], deadline_s=now_s() + 5) == {"code": 0, "tail": ""}
+    (tool,) = (pid for pid in children_of(guard.pid) if pid != agent.pid and children_of(pid))
     assert agent.call("kill_tree", deadline_s=now_s() + 1) is True
+    assert alive(tool) and alive(children_of(tool)[0])
     result = agent.answer(slow)["result"]
     assert isinstance(result, dict) and result["code"] == -9
     assert all(state["tree"] == 0 for state in agent.states)

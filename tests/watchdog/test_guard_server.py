@@ -42,6 +42,7 @@ def test_a_postmaster_killed_alone_takes_its_orphans_along_unasked(node: Guarded
     sessions += busy(node, 5)
     tree = node.server_processes(postmaster)
     assert len(tree) >= 10
+    os.kill(sessions[0].info.backend_pid, signal.SIGSTOP)  # like one at work, it does not see that it is an orphan
     os.kill(postmaster, signal.SIGKILL)
     state = agent.told(gone)
     assert state["exit_status"] == "signal 9" and state["started_s"] == 0

@@ -1,0 +1,356 @@
+"""`ports.Server` over a simulated PostgreSQL: what pgha/adapters/server.py does, without SQL.
+
+Its fields die with the agent, as those of the real one do. Every call takes time, and the agent may die within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pgha.core.model import Position, parse_standby_name
+from pgha.core.server import DataIdentity, Running, ServerView, Walsender
+from pgha.core.voters import barrier
+from pgha.errors import Refused
+from pgha.ports import GuardLink, ServerStart, ServerTrouble
+from tests.sim.postgres import NUDGE_RECORD, SimPg, State
+from tests.sim.wal import Data, common
+
+if TYPE_CHECKING:
+    from tests.sim.node import Node
+    from tests.sim.world import Process
+
+LOOK_S, PROBE_S, SEAL_S, PREPARE_S, PROMOTE_S, NAMES_S, STOP_S = 0.5, 1.0, 2.0, 2.0, 8.0, 3.0, 30.0
+ORDER = ServerStart(argv=("postgres",), env={}, data_dir="", log_file="")
+
+
+class SimServer:
+    """The node's server, as one agent sees it."""
+
+    def __init__(self, node: Node, link: GuardLink, process: Process) -> None:
+        self.node, self.link, self.process = node, link, process
+        self.world, self.pg = node.world, node.pg
+        self._last = ServerView(Running.DOWN)
+        self._stop_asked: tuple[int, float] = (0, 0.0)
+        self._promoting = 0
+        self._checkpointing = -1
+        self._checkpoints = 0
+        self._job, self._job_failed = "", ""
+        self.on_clone: Callable[[DataIdentity], object] = lambda identity: None
+
+    def _wait(self, low: float, high: float, *, tail: float = 0.0, upto: float = 0.0) -> None:
+        self.world.me().wait(self.world.span(low, high, tail=tail, upto=upto))
+
+    def _serves(self, *, new: bool = False) -> bool:
+        """Does it answer a query (on a new connection)?"""
+        pg = self.pg
+        up = pg.state in (State.STANDBY, State.PRIMARY) and pg.postmaster != 0 and not pg.stopping
+        return up and (not pg.hung or (pg.hung == "new" and not new))
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def look(self) -> ServerView:
+        """See PostgresServer.look."""
+        guard = self.link.state()
+        view = replace(
+            ServerView(Running.DOWN),
+            since_s=guard.started_s,
+            exits=guard.exits,
+            job=self._job,
+            job_failed=self._job_failed,
+            checkpoints=self._checkpoints,
+            why=guard.exit_status,
+            version="15.18",
+        )
+        if guard.postmaster == 0:
+            self._checkpointing = -1
+            running = Running.DYING if guard.tree else Running.DOWN if self.pg.data else Running.NO_DATA
+            return self._seen(replace(view, running=running))
+        if self._stop_asked[0] == guard.postmaster:
+            return self._seen(replace(view, running=Running.STOPPING, stop_asked_s=self._stop_asked[1]))
+        if self._last.since_s != guard.started_s:
+            self._last = replace(view, running=Running.STARTING)
+        return self._seen(self._ask(view))
+
+    def _seen(self, view: ServerView) -> ServerView:
+        self._last = view
+        return view
+
+    def _ask(self, view: ServerView) -> ServerView:
+        began_s, pg = self.node.clock.now_s(), self.pg
+        before = replace(
+            self._last, job=view.job, job_failed=view.job_failed, exits=view.exits, checkpoints=self._checkpoints
+        )
+        self._wait(0.0005, 0.004, tail=0.005, upto=LOOK_S)
+        if pg.stopping:
+            return replace(before, running=Running.STOPPING, stop_asked_s=before.stop_asked_s or began_s)
+        if not self._serves() or pg.data is None:
+            starting = pg.state is State.STARTING and not pg.hung
+            if not starting:
+                self._wait(LOOK_S, LOOK_S)
+            answered_s = began_s if starting and before.answered_s else before.answered_s
+            return replace(before, answered_s=answered_s, why="no answer")
+        primary = pg.state is State.PRIMARY
+        parsed = parse_standby_name(pg.upstream[1]) if pg.upstream else None
+        senders = tuple(
+            Walsender(s.name, "streaming" if s.streaming else "catchup", s.flushed, int(primary and s.name in s.rule.members))
+            for s in pg.senders
+        )
+        return replace(
+            before,
+            running=Running.PRIMARY if primary else Running.STANDBY,
+            position=pg.data.position,
+            replay=pg.data.position if primary else Position(pg.data.branch.timeline, pg.replayed),
+            upstream_epoch=parsed[1] if parsed and not primary else 0,
+            receiving=not primary and pg.receiver is not None,
+            names=pg.names_text,
+            walsenders=senders if primary else (),
+            answered_s=began_s,
+            why="",
+        )
+
+    def probe(self) -> bool:
+        """A new connection."""
+        self._wait(0.001, 0.01)
+        if self._serves(new=True):
+            return True
+        if self.pg.hung:
+            self._wait(PROBE_S, PROBE_S)
+        return False
+
+    def identity(self) -> DataIdentity | None:
+        """What lies there."""
+        return DataIdentity(1, self.pg.data.inode, "system") if self.pg.data else None
+
+    # -- starting and stopping -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """A sealed start."""
+        self._promoting, self._stop_asked = 0, (0, 0.0)
+        self._wait(0.002, 0.01)
+        try:
+            if self.pg.data is not None and not self.pg.tree:
+                own = self.pg.data.branch
+                known = {own.timeline, *(t for t, _ in own.forks())}
+                self.pg.data.histories &= known  # fillers of a claim without promotion
+            self.link.start(ORDER)
+        except (OSError, Refused) as e:
+            raise ServerTrouble(f"the server can't be started: {e}") from e
+
+    def stop_fast(self) -> None:
+        """SIGINT to the postmaster."""
+        guard = self.link.state()
+        if guard.postmaster:
+            if self._stop_asked[0] != guard.postmaster:
+                self._stop_asked = (guard.postmaster, self.node.clock.now_s())
+            self.link.signal("SIGINT")
+
+    def shut_down_at(self) -> Position | None:
+        """What pg_control says."""
+        if self.pg.data is None or self.pg.data.clean is None:
+            return None
+        self._wait(0.005, 0.02)
+        return self.pg.data.clean if self.pg.data else None
+
+    # -- sealing and following -----------------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """The reload that empties primary_conninfo; the walreceiver ends a moment later."""
+        pg = self.pg
+        pg.upstream = None
+        if pg.receiver is not None:
+            stream = pg.receiver
+            pg.later(self.world.span(0.003, 0.025, tail=0.05, upto=1.0), lambda: stream.drop(pg, silently=False))
+
+    def seal(self) -> Position | None:
+        """The state that proves it, or None."""
+        until = self.world.now + SEAL_S / self.node.clock.rate
+        self.link.signal("SIGHUP")
+        self.cut()
+        while self.world.now < until:
+            self._wait(0.002, 0.006, tail=0.01, upto=SEAL_S)
+            if not self._serves(new=True) or self.pg.data is None:
+                continue
+            if self.pg.state is not State.STANDBY:
+                raise ServerTrouble("it is no standby")
+            if self.settled_cut():
+                return self.measured()
+        return None
+
+    def settled_cut(self) -> bool:
+        """No walreceiver, all local WAL replayed."""
+        assert self.pg.data is not None
+        return self.pg.receiver is None and self.pg.replayed >= self.pg.data.lsn
+
+    def measured(self) -> Position:
+        """IDENTIFY_SYSTEM."""
+        assert self.pg.data is not None
+        return self.pg.data.position
+
+    def follow(self, holder: str, name: str) -> None:
+        """primary_conninfo is set; the walreceiver tries from then on."""
+        self.link.signal("SIGHUP")
+        if self.pg.state is State.STANDBY and self.pg.upstream != (holder, name):
+            self.cut()
+            self.pg.upstream = (holder, name)
+
+    # -- promotion and names -------------------------------------------------------------------------------------
+
+    def prepare_promotion(self, epoch: int, names: str) -> bool:
+        """Names in force, history files up to the epoch."""
+        self.link.signal("SIGHUP")
+        self.pg.set_names(names)
+        self.fill_histories(epoch)
+        self._wait(0.004, 0.03)
+        return self._serves(new=True) and self.pg.names_text == names
+
+    def fill_histories(self, epoch: int) -> None:
+        """So that PostgreSQL takes the epoch for its timeline."""
+        if self.pg.data is not None:
+            self.pg.data.histories.update(range(2, epoch))
+
+    def promote(self, epoch: int) -> tuple[Position, tuple[tuple[int, int], ...]] | None:
+        """Asked for once for each start."""
+        pg, until = self.pg, self.world.now + PROMOTE_S / self.node.clock.rate
+        life = pg.life
+        self._wait(0.001, 0.005)
+        if not self._serves():
+            return None
+        if self._promoting != epoch:
+            pg.promote()
+            self._promoting = epoch
+        while pg.state is not State.PRIMARY:
+            self._wait(0.002, 0.004)
+            if pg.life != life or not self._serves() or self.world.now > until:
+                return None
+        assert pg.data is not None
+        if pg.data.branch.timeline != epoch:
+            raise ServerTrouble(f"promoted into timeline {pg.data.branch.timeline}, epoch {epoch} was to be it")
+        return pg.data.position, pg.data.branch.forks()
+
+    def history(self) -> tuple[tuple[int, int], ...]:
+        """Forks of the own timeline."""
+        if self.pg.data is None:
+            raise ServerTrouble("there is no data")
+        return self.pg.data.branch.forks()
+
+    def change_names(self, names: str, *, barrier: bool) -> bool:
+        """Through the barrier when asked, then the nudge."""
+        until = self.world.now + NAMES_S / self.node.clock.rate
+        if barrier and not self.raise_barrier(until):
+            return False
+        self.link.signal("SIGHUP")
+        self.pg.set_names(names)
+        self._wait(0.004, 0.02)
+        if not self._serves(new=True):
+            return False
+        if self.pg.state is State.PRIMARY:
+            self.pg.append(NUDGE_RECORD)
+        return True
+
+    def raise_barrier(self, until: float) -> bool:
+        """Until nobody goes by an older rule."""
+        pg = self.pg
+        self.link.signal("SIGHUP")
+        pg.set_names(barrier())
+        while self.world.now < until:
+            self._wait(0.002, 0.006)
+            if not self._serves(new=True):
+                continue
+            if pg.defined and not any(s.name in s.rule.members for s in pg.senders):
+                return True
+        return False
+
+    def wal_end(self) -> int | None:
+        """Flushed."""
+        self._wait(0.0005, 0.003)
+        return self.pg.data.lsn if self._serves() and self.pg.data else None
+
+    # -- in the background ---------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """At most one."""
+        pg = self.pg
+        if self._checkpointing == pg.life or not self._serves(new=True):
+            return
+        self._checkpointing = pg.life
+        pg.later(self.world.span(0.02, 0.2, tail=0.05, upto=3.0), self._checkpointed)
+
+    def _checkpointed(self) -> None:
+        if self.pg.data is not None:
+            self.pg.data.branch.checkpointed = True
+        self._checkpoints += 1
+        self._checkpointing = -1
+
+    def begin_clone(self, holder: str) -> None:
+        """In a task of the agent's."""
+        self._begin("cloning", lambda: self._clone(holder))
+
+    def begin_rewind(self, holder: str) -> None:
+        """As above."""
+        self._begin("rewinding", lambda: self._rewind(holder))
+
+    def _begin(self, name: str, work: Callable[[], None]) -> None:
+        if self._job:
+            return
+        self._job, self._job_failed = name, ""
+        self.process.spawn(name, lambda: self._run(work))
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (OSError, ValueError, Refused) as e:
+            self._job_failed = str(e)
+        finally:
+            self._job = ""
+
+    def _source(self, holder: str) -> SimPg:
+        there = self.node.cluster.nodes[holder].pg
+        links = self.node.cluster.links
+        reachable = links.up(self.node.name, holder) and links.up(holder, self.node.name)
+        serves = there.state in (State.STANDBY, State.PRIMARY) and not there.stopping and not there.hung
+        if not reachable or not serves or there.data is None or there.node.held:
+            raise OSError(f"{holder} can't be reached")
+        return there
+
+    def _clone(self, holder: str) -> None:
+        self._stop()
+        self._source(holder)
+        self._wait(0.3, 1.5, tail=0.1, upto=6.0)
+        there = self._source(holder)
+        assert there.data is not None
+        fresh = Data(self.node.new_inode(), there.data.branch, there.data.lsn)
+        fresh.learn(fresh.branch)
+        self._wait(0.01, 0.05)
+        self.on_clone(DataIdentity(1, fresh.inode, "system"))
+        if not self.pg.tree:
+            self.pg.data = fresh
+            self.node.trace("cloned", holder)
+
+    def _rewind(self, holder: str) -> None:
+        self._stop()
+        self._source(holder)
+        self._wait(0.2, 0.8, tail=0.1, upto=3.0)
+        there, mine = self._source(holder), self.pg.data
+        if mine is None or there.data is None or self.pg.tree:
+            raise OSError("nothing to rewind")
+        if there.state is State.PRIMARY and not there.data.branch.checkpointed:
+            return  # 13 to 15: "no rewind required"
+        mine.branch, mine.lsn = common(mine.branch, mine.lsn, there.data.branch, there.data.lsn)
+        mine.histories, mine.clean = set(), None
+        mine.learn(there.data.branch)
+        self.node.trace("rewound", holder)
+
+    def _stop(self) -> None:
+        until = self.world.now + STOP_S
+        if self.link.state().postmaster:
+            self.link.signal("SIGINT")
+        while self.link.state().postmaster and self.world.now < until:
+            self._wait(0.02, 0.02)
+        if not self.link.kill_tree(deadline_s=self.node.clock.now_s() + 5.0):
+            raise OSError("the server could not be stopped")
+
+    def settle(self, *, primary: bool) -> None:
+        """Slots are no matter here."""
+        self._wait(0.001, 0.01)
