@@ -111,9 +111,7 @@ class Session:
             if result is None:
                 break
             if result.status == pq.ExecStatus.TUPLES_OK:
-                rows = [
-                    [_text(result.get_value(r, c)) for c in range(result.nfields)] for r in range(result.ntuples)
-                ]
+                rows = [[_text(result.get_value(r, c)) for c in range(result.nfields)] for r in range(result.ntuples)]
             elif result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY):
                 state = result.error_field(pq.DiagnosticField.SQLSTATE)
                 failed = SqlError(result.error_message.decode(errors="replace"), (state or b"").decode())

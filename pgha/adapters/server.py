@@ -5,20 +5,18 @@ Every wait is bounded. No policy: when what happens is decided in `pgha.core`, h
 
 from __future__ import annotations
 
-import json
-import re
 from contextlib import suppress
 from dataclasses import replace
 
 from pgha.adapters.database import Session, SqlError
 from pgha.adapters.server_files import ServerFiles
 from pgha.adapters.server_jobs import Jobs
-from pgha.core.model import Position, parse_lsn, parse_standby_name
-from pgha.core.server import DataIdentity, Running, ServerView, Walsender
+from pgha.core.model import Position, parse_lsn
+from pgha.core.server import DataIdentity, Running, ServerView
 from pgha.core.voters import barrier
 from pgha.errors import Refused
 from pgha.nodefile import NodeFile
-from pgha.pg import conf, control
+from pgha.pg import conf, control, look
 from pgha.ports import Clock, GuardLink, ServerStart, ServerTrouble
 
 LOOK_S = 0.5
@@ -28,23 +26,6 @@ PREPARE_S = 2.0
 PROMOTE_S = 8.0
 NAMES_S = 3.0
 PACE_S = 0.002
-
-LOOK = """SELECT r, current_setting('server_version'), current_setting('primary_conninfo'),
- current_setting('synchronous_standby_names'),
- CASE WHEN r THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END,
- CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
- CASE WHEN r THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8) END,
- (SELECT status || ' ' || coalesce(received_tli, 0) FROM pg_stat_wal_receiver),
- (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
- CASE WHEN r THEN NULL ELSE (SELECT json_agg(json_build_array(application_name, state, flush_lsn, sync_priority))
- FROM pg_stat_replication) END
- FROM (SELECT pg_is_in_recovery() AS r) x"""
-
-SEALED = """SELECT current_setting('primary_conninfo'), pg_is_in_recovery(),
- (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'),
- CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END"""
-
-NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', 'nudge')"
 
 
 class PostgresServer:
@@ -99,13 +80,13 @@ class PostgresServer:
             self._last, job=view.job, job_failed=view.job_failed, exits=view.exits, checkpoints=self._poll_checkpoint()
         )
         try:
-            row = self._sql(LOOK, deadline_s=started_s + LOOK_S)[0]
+            row = self._sql(look.LOOK, deadline_s=started_s + LOOK_S)[0]
         except SqlError as e:
             if e.sqlstate == "57P03" and "shutting down" in str(e):
                 return replace(before, running=Running.STOPPING, stop_asked_s=before.stop_asked_s or started_s)
             answered_s = started_s if e.sqlstate and before.answered_s else before.answered_s
             return replace(before, answered_s=answered_s, why=str(e).splitlines()[-1][:200] if str(e) else "")
-        return _view(before, [x or "" for x in row], started_s)
+        return look.view(before, [x or "" for x in row], started_s)
 
     def _sql(self, sql: str, *, deadline_s: float) -> list[list[str | None]]:
         if self._session is None or self._session.closed:
@@ -113,7 +94,7 @@ class PostgresServer:
         return [list(r) for r in self._session.query(sql, deadline_s=deadline_s)]
 
     def _connect(self, *, deadline_s: float, **more: str) -> Session:
-        """A new connection through the socket, as the superuser (peer); its own commits wait for nobody (redteam 27)."""
+        """A new connection through the socket, as the superuser; its commits wait for nobody (redteam 27)."""
         parts: dict[str, str | int] = {
             "host": self.node.socket_dir,
             "port": self.node.me.port,
@@ -161,7 +142,13 @@ class PostgresServer:
                 source = conf.upstream(self.node, catch_up, f"{self.node.node}-catch-up")
                 self.files.write_live(conf.live_conf(primary_conninfo=source))
             order = ServerStart(
-                argv=[f"{self.node.bin_dir}/postgres", "-D", self.node.data_dir, "-c", f"config_file={state}/postgresql.conf"],
+                argv=[
+                    f"{self.node.bin_dir}/postgres",
+                    "-D",
+                    self.node.data_dir,
+                    "-c",
+                    f"config_file={state}/{conf.MAIN}",
+                ],
                 env=self.jobs.env,
                 data_dir=self.node.data_dir,
                 log_file=f"{state}/postgresql.log",
@@ -215,7 +202,7 @@ class PostgresServer:
     def _seal_on(self, session: Session, deadline_s: float) -> Position | None:
         """None: this connection was opened before the reload was seen."""
         while self.clock.now_s() < deadline_s:
-            conninfo, recovery, event, paused = session.query(SEALED, deadline_s=deadline_s)[0]
+            conninfo, recovery, event, paused = session.query(look.SEALED, deadline_s=deadline_s)[0]
             if conninfo:
                 return None
             if recovery != "t":
@@ -307,7 +294,7 @@ class PostgresServer:
                 return False
             session = self._connect(deadline_s=deadline_s)
             try:
-                session.query(NUDGE, deadline_s=deadline_s)
+                session.query(look.NUDGE, deadline_s=deadline_s)
             finally:
                 session.close()
             return True
@@ -380,9 +367,13 @@ class PostgresServer:
         """One physical slot a member; on a standby none that holds WAL; old copies away once it streams."""
         others = [conf.slot_name(n) for n in self.node.nodes if n != self.node.node]
         wanted = ", ".join(f"('{name}')" for name in others)
-        drop = "" if primary else (
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'physical'"  # noqa: S608
-            f" AND NOT active AND restart_lsn IS NOT NULL AND slot_name IN (VALUES {wanted});"
+        drop = (
+            ""
+            if primary
+            else (
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'physical'"  # noqa: S608
+                f" AND NOT active AND restart_lsn IS NOT NULL AND slot_name IN (VALUES {wanted});"
+            )
         )
         create = (
             f"SELECT pg_create_physical_replication_slot(v) FROM (VALUES {wanted}) AS x(v)"  # noqa: S608
@@ -395,29 +386,3 @@ class PostgresServer:
             self.files.arm_standby()  # a restart outside pgha comes up read-only (redteam 22: only once it is primary)
         else:
             self.files.drop_old()
-
-
-def _view(before: ServerView, row: list[str], now_s: float) -> ServerView:
-    recovery, version, conninfo, names, end, replay, timeline, receiver, control_tli, walsenders = row
-    name = re.search(r"application_name='([^']*)'", conninfo)
-    parsed = parse_standby_name(name.group(1)) if name else None
-    epoch = parsed[1] if parsed else (-1 if conninfo else 0)
-    status, _, received = receiver.partition(" ")
-    tli = int(timeline, 16) if timeline else int(received or 0) or int(control_tli or 0)
-    senders = tuple(
-        Walsender(name=a or "", state=s or "", flush=parse_lsn(f) if f else 0, sync_priority=int(p or 0))
-        for a, s, f, p in (json.loads(walsenders) if walsenders else ())
-    )
-    return replace(
-        before,
-        running=Running.STANDBY if recovery == "t" else Running.PRIMARY,
-        position=Position(tli, parse_lsn(end) if end else 0),
-        replay=Position(tli, parse_lsn(replay) if replay else 0),
-        upstream_epoch=epoch,
-        receiving=status == "streaming",
-        names=names,
-        walsenders=senders,
-        answered_s=now_s,
-        version=version,
-        why="",
-    )

@@ -75,7 +75,7 @@ class ServerFiles:
         state = self.node.state_dir
         self.live_text = ""
         self.write_live(conf.live_conf())
-        replace_file(f"{state}/postgresql.conf", conf.main_conf(self.node).encode(), 0o600)
+        replace_file(f"{state}/{conf.MAIN}", conf.main_conf(self.node).encode(), 0o600)
         replace_file(f"{state}/pg_hba.conf", conf.hba_conf(self.node).encode(), 0o600)
         replace_file(f"{state}/pg_ident.conf", conf.ident_conf(self.node, user).encode(), 0o600)
         os.makedirs(self.node.socket_dir, mode=0o755, exist_ok=True)

@@ -28,7 +28,7 @@ class Jobs:
         self.node, self.link, self.clock, self.files = node, link, clock, files
         self.running = ""
         self.failed = ""
-        self.on_clone: Callable[[DataIdentity], None] = lambda identity: None
+        self.on_clone: Callable[[DataIdentity], None] = lambda _: None
         self.env = {"PATH": f"{node.bin_dir}:/usr/bin:/bin", "LC_ALL": "C", "HOME": node.state_dir, "TZ": "UTC"}
 
     def clone(self, holder: str) -> None:
@@ -64,8 +64,8 @@ class Jobs:
         self._stop()
         fresh = self.files.new_dir(tag)
         source = conf.upstream(self.node, holder, f"{self.node.node}-clone")
-        argv = [f"{self.node.bin_dir}/pg_basebackup", "-D", fresh, "-d", source, "-X", "stream", "-c", "fast", "--no-password"]
-        self._tool(argv, CLONE_S)
+        program = f"{self.node.bin_dir}/pg_basebackup"
+        self._tool([program, "-D", fresh, "-d", source, "-X", "stream", "-c", "fast", "--no-password"], CLONE_S)
         os.chmod(fresh, 0o700)
         found = read_control(fresh)
         if found is None:

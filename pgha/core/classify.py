@@ -143,10 +143,10 @@ def _bid(obs: Observation) -> Bid:
     seals = seals_at(view)
     if not cover.covered(seal, seals, view.leader.sync):
         return Bid.WAITING
-    return Bid.YIELDING if _yields(obs, view, seal, seals) else Bid.COVERED
+    return Bid.YIELDING if _yields(obs, view, seals) else Bid.COVERED
 
 
-def _yields(obs: Observation, view: StoreView, seal: Seal, seals: tuple[Seal, ...]) -> bool:
+def _yields(obs: Observation, view: StoreView, seals: tuple[Seal, ...]) -> bool:
     waited_s = obs.now_s - obs.bid_s
     leader = view.leader
     assert leader is not None

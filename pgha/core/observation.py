@@ -48,7 +48,7 @@ class StoreView:
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
-    """This node's own hold on the key: epoch 0 when it has none. sent_s: when the last renewal that succeeded was sent."""
+    """This node's own hold on the key, epoch 0: none. sent_s: when the last renewal that succeeded was sent."""
 
     epoch: int = 0
     sent_s: float = 0.0

@@ -39,7 +39,8 @@ class ServerView:
     receiving: a walreceiver streams. names: synchronous_standby_names as the server has it.
     running keeps the last known role while the server does not answer; answered_s is when it last did (0.0 never).
     since_s: BOOTTIME of the postmaster's start. stop_asked_s: when a stop was asked for, 0.0 when not.
-    exits: postmasters that ended in this life of the guard. job: "", "cloning" or "rewinding"; job_failed: why the last one failed.
+    exits: postmasters that ended in this life of the guard. job: "", "cloning" or "rewinding"; job_failed: why the last
+    one failed.
     checkpoints: finished since this agent began. why: what it says for itself when it does not answer.
     """
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pgha.core.voters import barrier
 from pgha.nodefile import NodeFile
 
+MAIN = "postgresql.conf"
 LIVE = "pgha.live.conf"
 SLOT_PREFIX = "pgha_"
 DRILL = "pgha_drill"  # role and database of `pgha drill`: they exist, with a password of their own, only while it runs

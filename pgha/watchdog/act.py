@@ -13,16 +13,16 @@ from pgha import records
 from pgha.core import cover, voters
 from pgha.core.classify import own_seal, seals_at, stops_on_order, voter_view
 from pgha.core.decide import Action, Rule
-from pgha.core.model import Event, Leader, Order, Position, Rule as SyncRule, Seal, Tenure
+from pgha.core.model import Event, Leader, Position, Seal, Tenure
+from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation
 from pgha.core.server import Running
-from pgha.ports import Committed, Guard, ServerTrouble, StoreDown, Unknown, Write
+from pgha.ports import Committed, Guard, ServerTrouble, Unknown, Write
+from pgha.watchdog import orders
 from pgha.watchdog.agent import START_WINDOW_S, Agent
 
 KILL_S = 2.0
 VOTERS_FIRST_S = 1.0  # after a crash the voters have this long before the server is started in place
-TARGET_REPLAY_S = 1.0
-STOP_S = 8.0
 
 
 def nothing(agent: Agent, obs: Observation) -> None:
@@ -35,13 +35,13 @@ def nothing(agent: Agent, obs: Observation) -> None:
         agent.notes.settled = (leader.epoch, primary)
 
 
-def fence(agent: Agent, obs: Observation) -> None:
+def fence(agent: Agent, _obs: Observation) -> None:
     """Every process of the tree is gone, or has SIGKILL pending."""
     done = agent.ports.link.kill_tree(deadline_s=agent.ports.clock.now_s() + KILL_S)
     agent.note("fence", done=done)
 
 
-def stop(agent: Agent, obs: Observation) -> None:
+def stop(agent: Agent, _obs: Observation) -> None:
     """Fast stop."""
     agent.ports.server.stop_fast()
 
@@ -51,7 +51,7 @@ def start(agent: Agent, obs: Observation) -> None:
     notes, now_s = agent.notes, agent.ports.clock.now_s()
     notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
     if len(notes.starts) > 2:
-        notes.start_after_s = now_s + min(0.5 * 2 ** (len(notes.starts) - 2), 30.0)
+        notes.start_after_s = now_s + min(0.5 * 2 ** (len(notes.starts) - 2), 10.0)
     notes.sealed = None
     leader = obs.store.leader if obs.store else None
     completes = leader is not None and leader.tenure is Tenure.HELD and leader.epoch == obs.memory.catch_up
@@ -340,120 +340,6 @@ def record(agent: Agent, obs: Observation) -> None:
         agent.ports.server.checkpoint()
 
 
-def _advance(agent: Agent, obs: Observation, phase: str, answer: str = "") -> Order | None:
-    """Write the order's next phase by CAS; None when somebody else moved it."""
-    view = obs.store
-    if view is None or view.order is None:
-        return None
-    new, key = replace(view.order, phase=phase, answer=answer), agent.root + "request"
-    outcome = agent.ports.store.commit(
-        [Guard(key, view.order_revision)],
-        [Write(key, records.dump_order(new))],
-        deadline_s=agent.ports.clock.now_s() + agent.timing.a_s,
-    )
-    if not isinstance(outcome, Committed):
-        return None
-    assert agent.view is not None
-    agent.view = replace(agent.view, order=new, order_revision=outcome.revision)
-    return new
-
-
-def refuse(agent: Agent, obs: Observation) -> None:
-    """The order can't be carried out; it says why and stays for its operator to read."""
-    from pgha.core.classify import order_problem  # noqa: PLC0415
-
-    assert obs.store is not None and obs.store.order is not None
-    why = order_problem(obs, obs.store.order)
-    _advance(agent, obs, "refused", why)
-    agent.note("refuse", order=obs.store.order.ident, because=why)
-
-
-def prepare(agent: Agent, obs: Observation) -> None:
-    """Accept the order, checkpoint while clients work."""
-    notes, view = agent.notes, obs.store
-    assert view is not None and view.order is not None
-    order: Order | None = view.order
-    if view.order.phase == "asked":
-        order = _advance(agent, obs, "accepted")
-    if order is None:
-        return
-    if notes.preparing[0] != order.ident:
-        notes.preparing = (order.ident, obs.server.checkpoints)
-        agent.ports.server.checkpoint()
-    elif obs.server.checkpoints > notes.preparing[1]:
-        notes.prepared = order.ident
-    else:
-        agent.ports.server.checkpoint()
-
-
-def hand_over(agent: Agent, obs: Observation) -> None:
-    """Stop fast; the target has the shutdown checkpoint; the tree is gone; release to the target (design, 7)."""
-    clock, link, server = agent.ports.clock, agent.ports.link, agent.ports.server
-    order = _advance(agent, obs, "stopping")
-    if order is None:
-        return
-    stop_by_s = clock.now_s() + STOP_S
-    agent.notes.excused_until_s = stop_by_s + TARGET_REPLAY_S
-    server.stop_fast()
-    end = None
-    while end is None and clock.now_s() < stop_by_s and link.state().tree:
-        end = server.shut_down_at()
-        if end is None:
-            clock.sleep(0.003)
-    end = end or server.shut_down_at()
-    if end is not None:
-        _await_replay(agent, order, end)
-    if not link.kill_tree(deadline_s=clock.now_s() + KILL_S):
-        agent.notes.problem = "the old server's processes could not be ended"
-        return
-    _hand_to(agent, obs, order, end)
-
-
-def _await_replay(agent: Agent, order: Order, end: Position) -> None:
-    """Until the target's member key shows that it has replayed beyond the shutdown checkpoint's start; at most 1 s."""
-    clock = agent.ports.clock
-    until_s = clock.now_s() + TARGET_REPLAY_S
-    key = f"{agent.root}members/{order.target}"
-    while clock.now_s() < until_s:
-        try:
-            snap = agent.ports.store.read(key, deadline_s=until_s)
-        except StoreDown:
-            return
-        entry = snap.entries.get(key)
-        member = records.parse_value(key, entry.value, records.parse_member) if entry else None
-        if member is not None and not isinstance(member, records.Problem) and member.replay >= end:
-            return
-        agent.ports.store.wait(key, snap.revision, deadline_s=min(until_s, clock.now_s() + 0.05))
-
-
-def _hand_to(agent: Agent, obs: Observation, order: Order, end: Position | None) -> None:
-    clean = end is not None and end.timeline == order.epoch
-    key, view = agent.root + "request", agent.view
-    assert view is not None
-
-    def released(leader: Leader) -> Leader | None:
-        if leader.epoch != order.epoch or leader.tenure is not Tenure.HELD:
-            return None
-        return replace(
-            leader,
-            tenure=Tenure.RELEASED,
-            clean=clean,
-            position=end if clean and end is not None else leader.position,
-            target=order.target,
-            reason=f"switchover to {order.target} asked by {order.asked_by}"[:200],
-        )
-
-    handed = replace(order, phase="handed")
-    outcome = agent.lease.change(
-        released, guards=[Guard(key, view.order_revision)], writes=[Write(key, records.dump_order(handed))]
-    )
-    if isinstance(outcome, Committed):
-        agent.lease.forget()
-        agent.ports.link.deadline(None)
-    agent.notes.sealed = None
-    agent.note("handed", target=order.target, clean=clean, outcome=type(outcome).__name__)
-
-
 ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
     Action.NONE: nothing,
     Action.FENCE: fence,
@@ -471,7 +357,7 @@ ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
     Action.CLONE: clone,
     Action.VOTERS: change_voters,
     Action.RECORD: record,
-    Action.REFUSE: refuse,
-    Action.PREPARE: prepare,
-    Action.HAND_OVER: hand_over,
+    Action.REFUSE: orders.refuse,
+    Action.PREPARE: orders.prepare,
+    Action.HAND_OVER: orders.hand_over,
 }

@@ -104,7 +104,7 @@ class Agent:
 
     def tick(self, *, hint: bool = True) -> float:
         """One round; seconds until the next one at the latest. Without a hint a read of just now is present enough."""
-        from pgha.watchdog import act  # noqa: PLC0415  # act knows Agent
+        from pgha.watchdog import act  # here, because act knows Agent
 
         age_s = self.ports.clock.now_s() - self.view.sent_s if self.view else REREAD_S
         if (hint and not self.knows_key) or age_s >= REREAD_S:

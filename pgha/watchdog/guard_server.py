@@ -18,6 +18,7 @@ SIGNALS = {"SIGHUP": signal.SIGHUP, "SIGINT": signal.SIGINT, "SIGQUIT": signal.S
 _AGAIN_S = (0.005, 0.2)  # a killing is repeated after the first, later at most every second one
 _LOOK_S = 2.0  # how often to look for a server that somebody else started,
 _LOOK_AGAIN_S = 0.2  # and for its end
+_LEAVE_S = 2.0  # how long the next postmaster waits for killed processes that are still on their way out
 
 
 class Server:
@@ -63,6 +64,7 @@ class Server:
         self.killing_since_s = 0.0
 
         def prepare() -> None:
+            guard_tree.await_leavers(self.directory, now_s() + _LEAVE_S)
             if pid := guard_tree.remove_stale_pid_file(data_dir):
                 os.write(2, f"pgha: removed a postmaster.pid of pid {pid}, which runs no server here\n".encode())
 

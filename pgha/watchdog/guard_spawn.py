@@ -14,6 +14,8 @@ from pgha.watchdog import guard_os
 
 NOT_STARTED = 127
 _FILE_MODE = 0o600
+# Ignored ones would survive the exec; the guard's handlers would swallow an order that comes before it.
+_TO_DEFAULT = (signal.SIGPIPE, signal.SIGHUP, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
 
 class Child:
@@ -58,7 +60,7 @@ def _run(child: Child, guard: int, oom_score: str) -> None:
     try:
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
-        for signum in (signal.SIGPIPE, signal.SIGHUP, signal.SIGXFSZ):  # ignored ones would survive the exec
+        for signum in _TO_DEFAULT:
             signal.signal(signum, signal.SIG_DFL)
         if child.death_signal:
             guard_os.die_with_parent(child.death_signal)

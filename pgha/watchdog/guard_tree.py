@@ -134,6 +134,16 @@ def kill_tree_by_directory(data_dir: str, deadline_s: float) -> bool:
     return True
 
 
+def await_leavers(directory: str, deadline_s: float) -> None:
+    """Until no server process is left in the directory, killed ones included, or the deadline.
+
+    They may not run any more, but keep the old shared memory in use until they are gone, and PostgreSQL refuses to
+    start beside it. directory: as the kernel prints it.
+    """
+    while servers_in(directory) and now_s() < deadline_s:
+        time.sleep(_PAUSE_S)
+
+
 def send(pid: int, signum: int) -> bool:
     """Send a signal; false when the process is gone or not ours."""
     try:

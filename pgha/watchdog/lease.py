@@ -21,7 +21,7 @@ DOUBTS_MAX = 8
 
 
 class LeaseKeeper:
-    """What this node holds. `lock` guards all of it; `renewed(sent_s)` is told of each success (the guard's deadline)."""
+    """What this node holds. `lock` guards all of it; `renewed(sent_s)` is told of each success."""
 
     def __init__(
         self,

@@ -29,7 +29,9 @@ class KnownCopy:
 class NodeMemory:
     """Loaded once; `lock` because a clone in the background adds its copy."""
 
-    def __init__(self, keep: Keep, node: str, *, new_id: Callable[[], str], lock: AbstractContextManager[object]) -> None:
+    def __init__(
+        self, keep: Keep, node: str, *, new_id: Callable[[], str], lock: AbstractContextManager[object]
+    ) -> None:
         self._keep, self._node, self._new_id, self._lock = keep, node, new_id, lock
         body = keep.load()
         if body and body.get("schema") != SCHEMA:

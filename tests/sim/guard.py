@@ -162,13 +162,11 @@ class SimLink:
         pg.start()
 
     def signal(self, name: str) -> None:
-        """SIGHUP does nothing by itself here: `SimServer` tells the server what changed."""
+        """Nothing happens when none runs. SIGHUP does nothing here: `SimServer` tells the server what changed."""
         self._ask(lambda: self._signal(name))
 
     def _signal(self, name: str) -> None:
         pg = self.guard.node.pg
-        if not pg.postmaster:
-            raise Refused("the guard refused to signal", because="no server runs")
         if name == "SIGINT" and pg.hung != "all":
             pg.fast_stop()
 
@@ -215,7 +213,7 @@ class AgentProcess(Process):
         self.agent: Agent | None = None
         self.changed = 0
         self._woken_for = 0
-        self._wake = False
+        self._wake, self._hinted = False, True
         self._idle: int | None = None
         self._main = self.spawn("main", self._run)
 
@@ -249,14 +247,15 @@ class AgentProcess(Process):
         self.spawn("lease", lambda: self._beat(agent.renew))
         self.spawn("health", lambda: self._beat(agent.check_health))
         while not self.link.closed:
-            pause_s = self._guarded(agent.tick)
+            hint, self._hinted = self._hinted, False
+            pause_s = self._guarded(lambda: agent.tick(hint=hint))  # noqa: B023  # called at once
             self._rest(agent, pause_s)
         return self._guard_is_dead(agent)
 
     def _rest(self, agent: Agent, pause_s: float) -> None:
         seen = agent.view.revision if agent.view else 0
         if self.changed > seen and self.changed > self._woken_for:
-            self._woken_for, self._wake = self.changed, True
+            self._woken_for, self._wake, self._hinted = self.changed, True, True
         if not self._wake:
             self._idle = self._main.token
             self._main.wait(pause_s / self.node.clock.rate)
@@ -278,7 +277,7 @@ class AgentProcess(Process):
         self.changed = max(self.changed, revision)
         view = self.agent.view if self.agent else None
         if self._idle is not None and self.changed > (view.revision if view else 0) and self.changed > self._woken_for:
-            self._woken_for = self.changed
+            self._woken_for, self._hinted = self.changed, True
             self.wake()
 
     def _guarded(self, body: Callable[[], float]) -> float:

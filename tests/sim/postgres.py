@@ -115,6 +115,10 @@ class SimPg:
 
     def _up(self) -> None:
         assert self.data is not None
+        if not self.data.consistent:
+            self.later(0.02, self._up)
+            return
+        self.data.needs = None
         self.state, self.replayed = State.STANDBY, self.data.lsn
         self.node.trace("pg-standby")
 

@@ -125,8 +125,8 @@ class SimServer:
 
     # -- starting and stopping -----------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """A sealed start."""
+    def start(self, *, catch_up: str = "") -> None:
+        """A sealed start; a rewound directory gets its source, under a name that counts for nothing."""
         self._promoting, self._stop_asked = 0, (0, 0.0)
         self._wait(0.002, 0.01)
         try:
@@ -135,6 +135,8 @@ class SimServer:
                 known = {own.timeline, *(t for t, _ in own.forks())}
                 self.pg.data.histories &= known  # fillers of a claim without promotion
             self.link.start(ORDER)
+            if catch_up:
+                self.pg.upstream = (catch_up, f"{self.node.name}-catch-up")
         except (OSError, Refused) as e:
             raise ServerTrouble(f"the server can't be started: {e}") from e
 
@@ -337,6 +339,7 @@ class SimServer:
             raise OSError("nothing to rewind")
         if there.state is State.PRIMARY and not there.data.branch.checkpointed:
             return  # 13 to 15: "no rewind required"
+        mine.needs = (there.data.branch, there.data.lsn)
         mine.branch, mine.lsn = common(mine.branch, mine.lsn, there.data.branch, there.data.lsn)
         mine.histories, mine.clean = set(), None
         mine.learn(there.data.branch)

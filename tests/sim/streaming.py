@@ -141,7 +141,7 @@ def _reaches(receiver: SimPg, sender: SimPg) -> int | None:
 def try_to_connect(node: Node) -> None:
     """What a walreceiver does again and again while primary_conninfo is set."""
     pg = node.pg
-    if pg.state is State.STANDBY and pg.upstream is not None and pg.receiver is None and pg.data is not None:
+    if pg.state in (State.STARTING, State.STANDBY) and not pg.stopping and pg.upstream is not None and pg.receiver is None and pg.data is not None:
         holder, name = pg.upstream
         there = node.cluster.nodes[holder].pg
         links = node.cluster.links

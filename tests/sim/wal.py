@@ -59,6 +59,7 @@ class Data:
     """A data directory: survives every crash. histories: numbers whose history file lies in pg_wal.
 
     clean: after a clean shutdown as primary, just beyond the start of the shutdown checkpoint record.
+    needs: rewound, and not consistent before it has its source's WAL up to there.
     """
 
     inode: int
@@ -66,6 +67,15 @@ class Data:
     lsn: int
     histories: set[int] = field(default_factory=set)
     clean: Position | None = None
+    needs: tuple[Branch, int] | None = None
+
+    @property
+    def consistent(self) -> bool:
+        """May a server that starts here answer queries?"""
+        if self.needs is None:
+            return True
+        limit = limit_on(self.branch, self.lsn, self.needs[0])
+        return limit is not None and limit >= self.needs[1]
 
     @property
     def position(self) -> Position:

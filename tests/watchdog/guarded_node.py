@@ -206,19 +206,20 @@ class GuardedNode:
 
     def start_server(self, agent: AgentHandle) -> int:
         """Start the server by the agent's order and wait until it answers; gives the postmaster's pid."""
-        agent.call("start", **self.server_order())
-        until(self.serves, 20, "the server answers")
-        pid = agent.told(lambda s: s["postmaster"])["postmaster"]
-        assert isinstance(pid, int)
+        state = agent.answer(agent.order("start", **self.server_order()))["state_then"]
+        assert isinstance(state, dict)
+        pid = int(state["postmaster"])
+        until(lambda: self.serves(pid), 20, "the server answers")
         self._pids.update((pid, *self.server_processes(pid)))
         return pid
 
-    def serves(self) -> bool:
-        """Is there a complete postmaster.pid, saying ready?"""
+    def serves(self, pid: int) -> bool:
+        """Does its postmaster.pid say that this postmaster is ready?"""
         try:
-            return "ready" in (self.data / "postmaster.pid").read_text()
+            text = (self.data / "postmaster.pid").read_text()
         except FileNotFoundError:
             return False
+        return text.startswith(f"{pid}\n") and "ready" in text
 
     def server_processes(self, postmaster: int) -> list[int]:
         """The postmaster and its children."""

@@ -170,6 +170,19 @@ def test_an_order_to_kill_the_tree_is_answered_when_it_is_empty(node: GuardedNod
     assert alive(int(str(_then(answer, "postmaster")))), "the order to kill was for the former one"
 
 
+def test_a_server_starts_at_once_after_its_tree_was_killed_again_and_again(node: GuardedNode) -> None:
+    _, agent = node.guard()
+    for times in range(1, 7):
+        state = agent.answer(agent.order("start", **node.server_order("shared_buffers=64MB")))["state_then"]
+        assert isinstance(state, dict) and state["exits"] == times - 1, "the former start had no trouble"
+        pid = int(state["postmaster"])
+        until(lambda: node.serves(pid), 10, "it answers")  # noqa: B023
+        opened = busy(node, 10)
+        assert agent.call("kill_tree", deadline_s=now_s() + 5) is True
+        for session in opened:
+            session.close()
+
+
 def test_a_server_is_not_started_beside_another(node: GuardedNode) -> None:
     _, agent = node.guard()
     postmaster = node.start_server(agent)
@@ -184,7 +197,7 @@ def test_a_server_is_not_started_beside_another(node: GuardedNode) -> None:
 
 def test_a_server_that_somebody_else_started_is_seen_and_not_started_over(node: GuardedNode) -> None:
     foreign = node.popen([f"{node.bin_dir}/postgres", "-D", str(node.data)])
-    until(node.serves, 20, "the foreign server answers")
+    until(lambda: node.serves(foreign.pid), 20, "the foreign server answers")
     _, agent = node.guard()
     tree = agent.hello["tree"]
     assert isinstance(tree, int) and tree >= 5 and agent.hello["postmaster"] == 0
@@ -225,7 +238,7 @@ def test_a_stale_pid_file_whose_number_is_another_program_is_removed(node: Guard
 
 def test_the_pid_file_of_a_server_at_work_stays_until_it_is_dead(node: GuardedNode) -> None:
     server = node.popen([f"{node.bin_dir}/postgres", "-D", str(node.data)])
-    until(node.serves, 20, "the server answers")
+    until(lambda: node.serves(server.pid), 20, "the server answers")
     path = node.data / "postmaster.pid"
     text = path.read_text()
     assert remove_stale_pid_file(str(node.data)) == 0 and path.read_text() == text

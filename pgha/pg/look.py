@@ -1,0 +1,55 @@
+"""What one asks a server to see what it is, and what the answers mean. SQL text and parsing; nothing runs here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pgha.core.model import Position, parse_lsn, parse_standby_name
+from pgha.core.server import Running, ServerView, Walsender
+
+LOOK = """SELECT r, current_setting('server_version'), current_setting('primary_conninfo'),
+ current_setting('synchronous_standby_names'),
+ CASE WHEN r THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END,
+ CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
+ CASE WHEN r THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8) END,
+ (SELECT status || ' ' || coalesce(received_tli, 0) FROM pg_stat_wal_receiver),
+ (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+ CASE WHEN r THEN NULL ELSE (SELECT json_agg(json_build_array(application_name, state, flush_lsn, sync_priority))
+ FROM pg_stat_replication) END
+ FROM (SELECT pg_is_in_recovery() AS r) x"""
+
+SEALED = """SELECT current_setting('primary_conninfo'), pg_is_in_recovery(),
+ (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'),
+ CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END"""
+
+NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', 'nudge')"
+
+
+def view(before: ServerView, row: Sequence[str], now_s: float) -> ServerView:
+    """The row of LOOK (NULL as "") as a view; `before` gives what SQL does not tell."""
+    recovery, version, conninfo, names, end, replay, timeline, receiver, control_tli, walsenders = row
+    name = re.search(r"application_name='([^']*)'", conninfo)
+    parsed = parse_standby_name(name.group(1)) if name else None
+    epoch = parsed[1] if parsed else (-1 if conninfo else 0)
+    status, _, received = receiver.partition(" ")
+    tli = int(timeline, 16) if timeline else int(received or 0) or int(control_tli or 0)
+    senders = tuple(
+        Walsender(name=a or "", state=s or "", flush=parse_lsn(f) if f else 0, sync_priority=int(p or 0))
+        for a, s, f, p in (json.loads(walsenders) if walsenders else ())
+    )
+    return replace(
+        before,
+        running=Running.STANDBY if recovery == "t" else Running.PRIMARY,
+        position=Position(tli, parse_lsn(end) if end else 0),
+        replay=Position(tli, parse_lsn(replay) if replay else 0),
+        upstream_epoch=epoch,
+        receiving=status == "streaming",
+        names=names,
+        walsenders=senders,
+        answered_s=now_s,
+        version=version,
+        why="",
+    )

@@ -1,0 +1,131 @@
+"""What the holder does about an ordered switchover: refuse, prepare, hand over (design, section 7).
+
+The order is a key of its own, moved from phase to phase by CAS; if any step before the stop fails, nothing happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pgha import records
+from pgha.core.classify import order_problem
+from pgha.core.model import Leader, Order, Position, Tenure
+from pgha.core.observation import Observation
+from pgha.ports import Committed, Guard, StoreDown, Write
+from pgha.watchdog.agent import Agent
+
+KILL_S = 2.0
+STOP_S = 8.0
+TARGET_REPLAY_S = 1.0
+
+
+def _advance(agent: Agent, obs: Observation, phase: str, answer: str = "") -> Order | None:
+    """Write the order's next phase by CAS; None when somebody else moved it."""
+    view = obs.store
+    if view is None or view.order is None:
+        return None
+    new, key = replace(view.order, phase=phase, answer=answer), agent.root + "request"
+    outcome = agent.ports.store.commit(
+        [Guard(key, view.order_revision)],
+        [Write(key, records.dump_order(new))],
+        deadline_s=agent.ports.clock.now_s() + agent.timing.a_s,
+    )
+    if not isinstance(outcome, Committed):
+        return None
+    assert agent.view is not None
+    agent.view = replace(agent.view, order=new, order_revision=outcome.revision)
+    return new
+
+
+def refuse(agent: Agent, obs: Observation) -> None:
+    """The order can't be carried out; it says why and stays for its operator to read."""
+    assert obs.store is not None and obs.store.order is not None
+    why = order_problem(obs, obs.store.order)
+    _advance(agent, obs, "refused", why)
+    agent.note("refuse", order=obs.store.order.ident, because=why)
+
+
+def prepare(agent: Agent, obs: Observation) -> None:
+    """Accept the order, checkpoint while clients work."""
+    notes, view = agent.notes, obs.store
+    assert view is not None and view.order is not None
+    order: Order | None = view.order
+    if view.order.phase == "asked":
+        order = _advance(agent, obs, "accepted")
+    if order is None:
+        return
+    if notes.preparing[0] != order.ident:
+        notes.preparing = (order.ident, obs.server.checkpoints)
+        agent.ports.server.checkpoint()
+    elif obs.server.checkpoints > notes.preparing[1]:
+        notes.prepared = order.ident
+    else:
+        agent.ports.server.checkpoint()
+
+
+def hand_over(agent: Agent, obs: Observation) -> None:
+    """Stop fast; the target has the shutdown checkpoint; the tree is gone; release to the target (design, 7)."""
+    clock, link, server = agent.ports.clock, agent.ports.link, agent.ports.server
+    order = _advance(agent, obs, "stopping")
+    if order is None:
+        return
+    stop_by_s = clock.now_s() + STOP_S
+    agent.notes.excused_until_s = stop_by_s + TARGET_REPLAY_S
+    server.stop_fast()
+    end = None
+    while end is None and clock.now_s() < stop_by_s and link.state().tree:
+        end = server.shut_down_at()
+        if end is None:
+            clock.sleep(0.003)
+    end = end or server.shut_down_at()
+    if end is not None:
+        _await_replay(agent, order, end)
+    if not link.kill_tree(deadline_s=clock.now_s() + KILL_S):
+        agent.notes.problem = "the old server's processes could not be ended"
+        return
+    _hand_to(agent, order, end)
+
+
+def _await_replay(agent: Agent, order: Order, end: Position) -> None:
+    """Until the target's member key shows that it has replayed beyond the shutdown checkpoint's start; at most 1 s."""
+    clock = agent.ports.clock
+    until_s = clock.now_s() + TARGET_REPLAY_S
+    key = f"{agent.root}members/{order.target}"
+    while clock.now_s() < until_s:
+        try:
+            snap = agent.ports.store.read(key, deadline_s=until_s)
+        except StoreDown:
+            return
+        entry = snap.entries.get(key)
+        member = records.parse_value(key, entry.value, records.parse_member) if entry else None
+        if member is not None and not isinstance(member, records.Problem) and member.replay >= end:
+            return
+        agent.ports.store.wait(key, snap.revision, deadline_s=min(until_s, clock.now_s() + 0.05))
+
+
+def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
+    clean = end is not None and end.timeline == order.epoch
+    key, view = agent.root + "request", agent.view
+    assert view is not None
+
+    def released(leader: Leader) -> Leader | None:
+        if leader.epoch != order.epoch or leader.tenure is not Tenure.HELD:
+            return None
+        return replace(
+            leader,
+            tenure=Tenure.RELEASED,
+            clean=clean,
+            position=end if clean and end is not None else leader.position,
+            target=order.target,
+            reason=f"switchover to {order.target} asked by {order.asked_by}"[:200],
+        )
+
+    handed = replace(order, phase="handed")
+    outcome = agent.lease.change(
+        released, guards=[Guard(key, view.order_revision)], writes=[Write(key, records.dump_order(handed))]
+    )
+    if isinstance(outcome, Committed):
+        agent.lease.forget()
+        agent.ports.link.deadline(None)
+    agent.notes.sealed = None
+    agent.note("handed", target=order.target, clean=clean, outcome=type(outcome).__name__)

@@ -1,0 +1,206 @@
+"""The invariants, one for each layer, so that no layer hides another. They see everything and are seen by nobody.
+
+I1 quorum durability   I2 acknowledgements never go back   I3 one writer   I4 the lease's end   I5 epochs   I6 seals
+I7 rules in force and `sync`   I8 release only after the end   I9 reasons   I10 no exception in a loop   I11 liveness
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pgha import records
+from pgha.core.model import Leader, Member, Rule, Tenure, parse_standby_name
+from pgha.core.timing import timing_for
+from pgha.errors import Refused
+from pgha.ports import Entry, Guard, ServerTrouble, Write
+from pgha.records import Problem
+from tests.sim.postgres import Names, Row, State
+from tests.sim.wal import Branch, limit_on
+from tests.sim.world import World
+
+if TYPE_CHECKING:
+    from tests.sim.node import Node
+
+EXPECTED = (ConnectionError, Refused, ServerTrouble)  # a loop survives these by its own `except`
+
+
+class Checks:
+    """All that must hold, while it runs."""
+
+    def __init__(self, world: World, h_s: float) -> None:
+        self.world, self.timing = world, timing_for(h_s)
+        self.nodes: dict[str, Node] = {}
+        self.root = records.prefix("sim")
+        self.leader: Leader | None = None
+        self.leader_revision = 0
+        self.members: dict[str, Member] = {}
+        self.renewed: dict[str, tuple[int, float]] = {}
+        self.announced = 0
+        self.branches: list[Branch] = []
+        self.holders: dict[int, str] = {}
+        self.first_ack: dict[int, tuple[str, float]] = {}
+        self.acks = 0
+        self.promotions = 0
+        self.last_ack = 0.0
+        self.expected: dict[str, int] = {}
+
+    # -- the store -----------------------------------------------------------------------------------------------
+
+    def on_landed(
+        self,
+        sender: str,
+        sent: float,
+        guards: Sequence[Guard],
+        writes: Sequence[Write],
+        before: dict[str, Entry],
+        revision: int,
+    ) -> None:
+        """A write took effect."""
+        for write in writes:
+            key = write.key.removeprefix(self.root)
+            if key == "leader" and write.value is not None:
+                new = records.parse_value(key, write.value, records.parse_leader)
+                assert not isinstance(new, Problem), new
+                self._on_leader(sender, sent, new)
+                self.leader, self.leader_revision = new, revision
+            elif key.startswith("members/") and write.value is not None:
+                member = records.parse_value(key, write.value, records.parse_member)
+                assert not isinstance(member, Problem), member
+                self._on_member(member)
+
+    def _on_leader(self, sender: str, sent: float, new: Leader) -> None:
+        old = self.leader
+        if old is not None:
+            self._epochs(sender, old, new)
+        if old is None or (old.epoch, old.tenure, old.sync) != (new.epoch, new.tenure, new.sync):
+            rules = " | ".join(records.rule_text(r) for r in new.sync)
+            self.world.trace(sender, "key", f"{new.tenure.value} e{new.epoch} {new.holder} beat {new.beat} [{rules}]")
+        if sender in self.nodes and new.tenure is not Tenure.RELEASED:
+            self.renewed[sender] = (new.epoch, sent)
+        if new.tenure is Tenure.HELD:
+            self.announced = max(self.announced, new.epoch)
+        if new.tenure is Tenure.RELEASED and sender in self.nodes:
+            pg = self.nodes[sender].pg
+            if pg.tree and (pg.state is State.PRIMARY or pg.promoting):
+                self.world.fail("I8", f"{sender} released epoch {new.epoch} while its server runs")
+
+    def _epochs(self, sender: str, old: Leader, new: Leader) -> None:
+        if new.epoch == old.epoch:
+            if (new.holder, new.incarnation) != (old.holder, old.incarnation) or sender != old.holder.node:
+                self.world.fail("I5", f"epoch {new.epoch} went from {old.holder} to {new.holder}, written by {sender}")
+            if old.tenure is Tenure.RELEASED:
+                self.world.fail("I5", f"epoch {new.epoch} was released and came back")
+        elif new.epoch != old.epoch + 1 or new.tenure is not Tenure.CLAIMED or new.holder.node != sender:
+            self.world.fail("I5", f"epoch {old.epoch} was followed by {new.epoch} ({new.tenure.value}) of {new.holder}")
+        elif new.sync[:-1] != old.sync or self.holders.setdefault(new.epoch, sender) != sender:
+            self.world.fail("I5", f"the claim of epoch {new.epoch} does not keep the entries it found")
+
+    def _on_member(self, member: Member) -> None:
+        self.members[member.node] = member
+        seal, node = member.seal, self.nodes.get(member.node)
+        if seal is None or node is None or seal.revision != self.leader_revision or node.pg.data is None:
+            return
+        if seal.position != node.pg.data.position and member.data == seal.copy.data:
+            self.world.fail("I6", f"{member.node} published {seal.position} and has {node.pg.data.position}")
+
+    # -- servers -------------------------------------------------------------------------------------------------
+
+    def on_receive(self, node: Node) -> None:
+        """A standby is about to get WAL."""
+        member = self.members.get(node.name)
+        seal = member.seal if member else None
+        if seal is not None and seal.revision == self.leader_revision:
+            self.world.fail("I6", f"{node.name} is sealed at revision {seal.revision} and receives WAL")
+
+    def on_accept(self, node: Node, branch: Branch) -> None:
+        """A primary writes a client's commit to its WAL."""
+        leader, now = self.leader, self.world.now
+        if leader is None or node.excused:
+            return
+        if self.announced > branch.timeline and leader.holder.node != node.name:
+            self.world.fail("I3", f"{node.name} accepts on timeline {branch.timeline}, epoch {self.announced} is announced")
+        epoch, sent = self.renewed.get(node.name, (0, 0.0))
+        end = sent + self.timing.f_hard_s / node.rate + self.timing.kill_s + self.timing.poll_s
+        if epoch != branch.timeline or now > end:
+            self.world.fail("I4", f"{node.name} accepts {now - sent:.3f} s after its last renewal of epoch {epoch} was sent")
+
+    def on_ack(self, node: Node, row: Row, rule: Names) -> None:
+        """A client may be told that its commit is safe."""
+        branch = row.branch
+        assert branch is not None
+        self.acks += 1
+        self.last_ack = self.world.now
+        branch.acked = max(branch.acked, row.lsn)
+        epoch = branch.timeline
+        self.first_ack.setdefault(epoch, (node.name, self.world.now))
+        for other, (name, at) in self.first_ack.items():
+            if other > epoch and name != node.name and at < row.sent:
+                self.world.fail("I2", f"{node.name} acknowledges on {epoch} a row sent after {name} acknowledged on {other}")
+        if self.branches and self.branches[-1] is not branch:
+            self._holds("I1", self.branches[-1], self.branches[-1].fork, branch, f"{node.name} acknowledges; the newer primary")
+        leader = self.leader
+        if leader is not None and leader.epoch == epoch and leader.holder.node == node.name:
+            self._listed(node, rule, leader)
+
+    def _listed(self, node: Node, rule: Names, leader: Leader) -> None:
+        copies = {parsed[0] for n in rule.members if (parsed := parse_standby_name(n))}
+        mine: list[Rule] = []
+        for entry in reversed(leader.sync):
+            if entry.holder != leader.holder:
+                break
+            mine.append(entry)
+        for entry in mine:
+            if not entry.voters or rule.k - min(rule.k, len(copies - entry.voters)) >= entry.k:
+                return
+        listed = " | ".join(records.rule_text(r) for r in leader.sync)
+        said = ", ".join(sorted(str(c) for c in copies))
+        self.world.fail("I7", f"{node.name} acknowledges under {rule.k} of ({said}), listed: {listed}")
+
+    def on_promotion(self, node: Node, branch: Branch) -> None:
+        """A server is about to become writable on this branch."""
+        self.promotions += 1
+        leader = self.leader
+        assert branch.parent is not None
+        for older in self.branches:
+            self._holds("I1", branch.parent, branch.fork, older, f"{node.name} is promoted into {branch.timeline}: it")
+            if older.timeline >= branch.timeline:
+                self.world.fail("I5", f"{node.name} opens timeline {branch.timeline}, {older.timeline} was there already")
+        if leader is not None and leader.holder.node == node.name and leader.epoch != branch.timeline:
+            self.world.fail("I5", f"{node.name} holds epoch {leader.epoch} and opens timeline {branch.timeline}")
+        self.branches.append(branch)
+
+    def _holds(self, invariant: str, at: Branch, lsn: int, branch: Branch, who: str) -> None:
+        limit = limit_on(at, lsn, branch)
+        if branch.acked and (limit is None or limit < branch.acked):
+            self.world.fail(invariant, f"{who} has timeline {branch.timeline} up to {limit}, acknowledged: {branch.acked}")
+
+    def final(self, node: Node) -> None:
+        """All that was ever acknowledged is here."""
+        data = node.pg.data
+        assert data is not None
+        for branch in self.branches:
+            self._holds("I1", data.branch, data.lsn, branch, f"{node.name}, primary at the end,")
+
+    # -- the agents ----------------------------------------------------------------------------------------------
+
+    def on_said(self, node: Node, facts: Mapping[str, object]) -> None:
+        """A line of a node's log."""
+        event = str(facts["event"])
+        if event == "decision":
+            if facts["action"] != "nothing" and not facts["because"]:
+                self.world.fail("I9", f"{node.name}: {facts['rule']} has no reasons")
+            node.trace("decision", str(facts["rule"]))
+        else:
+            node.trace(event[:10], " ".join(f"{k}={v}" for k, v in facts.items() if k != "event"))
+
+    def on_bug(self, node: Node, error: Exception) -> None:
+        """An exception reached a loop."""
+        name = f"{type(error).__name__}: {error}"[:160]
+        if isinstance(error, EXPECTED):
+            self.expected[name] = self.expected.get(name, 0) + 1
+            node.trace("loop", name)
+        else:
+            where = "".join(traceback.format_exception(error)[-3:])
+            self.world.fail("I10", f"{node.name}: {name}\n{where}")

@@ -1,0 +1,143 @@
+"""Runs of the simulator: `python -m tests.sim.run --seeds 100`, `--seed 7 --trace`, `--bug NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pgha import records
+from pgha.watchdog import lease
+from tests.sim import bugs
+from tests.sim.cluster import Cluster
+from tests.sim.faults import Faults
+
+FAULTS_S = 60.0
+BACK_S = 15.0  # beyond H
+QUIET_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """failed: (invariant, what), None when all held. simulated_s: how much time passed in the run."""
+
+    seed: int
+    failed: tuple[str, str] | None
+    simulated_s: float
+    acks: int
+    promotions: int
+    faults: int
+    fingerprint: str
+    tail: tuple[str, ...]
+    kinds: tuple[str, ...]
+    recovered_s: float
+
+    def report(self, bug: str = "") -> str:
+        """What a person needs to go on."""
+        assert self.failed is not None
+        again = f"python -m tests.sim.run --seed {self.seed}{' --bug ' + bug if bug else ''} --trace"
+        return "\n".join((*self.tail, f"seed {self.seed}: {self.failed[0]}: {self.failed[1]}", f"again: {again}"))
+
+
+@contextmanager
+def _quick() -> Iterator[None]:
+    """Values of the store are parsed once for each text: a parser is a function."""
+    real = records.parse_value
+    cached = lru_cache(maxsize=4096)(real)
+    records.parse_value = lease.parse_value = cached  # type: ignore[assignment,attr-defined]
+    try:
+        yield
+    finally:
+        records.parse_value = lease.parse_value = real  # type: ignore[attr-defined]
+
+
+def simulate(
+    seed: int, *, bug: str = "", faults_s: float = FAULTS_S, echo: Callable[[str], None] | None = None, live: bool = True
+) -> Verdict:
+    """One run: faults for a while, then all is healed and the cluster must come back by itself."""
+    with _quick(), bugs.planted(bug):
+        cluster = Cluster(seed, echo=echo)
+        world = cluster.world
+        faults = Faults(cluster, until=faults_s)
+        recovered_s = 0.0
+        if world.run(faults_s) and live:
+            faults.heal()
+            recovered_s = _comes_back(cluster)
+        for node in cluster.nodes.values():
+            node.power_off()
+    return Verdict(
+        seed=seed,
+        failed=world.failed,
+        simulated_s=world.now,
+        acks=cluster.checks.acks,
+        promotions=cluster.checks.promotions,
+        faults=faults.count,
+        fingerprint=world.fingerprint,
+        tail=tuple(world.tail),
+        kinds=faults.kinds,
+        recovered_s=recovered_s,
+    )
+
+
+def _comes_back(cluster: Cluster) -> float:
+    """I11: within H + 15 s one writable primary and all others streaming; then no further change."""
+    world, began = cluster.world, cluster.world.now
+    complaint = "never looked"
+    while complaint and world.now < began + cluster.h_s + BACK_S:
+        if not world.run(world.now + 0.25):
+            return 0.0
+        complaint = cluster.complaint()
+    took = world.now - began
+    if complaint:
+        world.fail("I11", f"{took:.1f} s after all was healed: {complaint}")
+        return took
+    epoch = cluster.checks.leader.epoch if cluster.checks.leader else 0
+    if world.run(world.now + QUIET_S):
+        leader, complaint = cluster.checks.leader, cluster.complaint()
+        if leader is None or leader.epoch != epoch:
+            world.fail("I11", f"the leader changed within {QUIET_S:.0f} quiet seconds")
+        elif complaint:
+            world.fail("I11", f"after {QUIET_S:.0f} quiet seconds: {complaint}")
+    primary = cluster.primary()
+    if primary is not None:
+        cluster.checks.final(primary)
+    return took
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim.run", description="seeded runs of the simulator")
+    parser.add_argument("--seeds", type=int, default=0, help="so many runs, from --first on")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="this run alone")
+    parser.add_argument("--bug", default="", choices=("", *bugs.BUGS), help="a planted bug")
+    parser.add_argument("--trace", action="store_true", help="every line of the trace")
+    parser.add_argument("--seconds", type=float, default=FAULTS_S, help="how long faults go on")
+    parser.add_argument("--go-on", action="store_true", help="do not stop at the first failing seed")
+    args = parser.parse_args()
+    seeds = [args.seed] if args.seed is not None else range(args.first, args.first + args.seeds)
+    began, simulated, acks, failed, promotions, slowest = time.monotonic(), 0.0, 0, 0, 0, 0.0
+    for seed in seeds:
+        verdict = simulate(seed, bug=args.bug, faults_s=args.seconds, echo=print if args.trace else None)
+        simulated, acks = simulated + verdict.simulated_s, acks + verdict.acks
+        promotions, slowest = promotions + verdict.promotions, max(slowest, verdict.recovered_s)
+        if verdict.failed:
+            failed += 1
+            print(verdict.report(args.bug))
+            if not args.go_on:
+                break
+    took = time.monotonic() - began
+    print(
+        f"{len(seeds)} seeds, {failed} failed; {simulated / 3600:.2f} simulated hours in {took:.1f} s"
+        f" ({simulated / max(took, 1e-9):.0f} times as fast); {acks} acknowledgements, {promotions} promotions,"
+        f" slowest recovery {slowest:.2f} s"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
