@@ -18,6 +18,7 @@ from pgha import inventory as inventories
 from pgha.adapters.etcd import EtcdStore
 from pgha.adapters.local import LocalHost, SystemClock
 from pgha.adapters.local_judge import JudgeProcess
+from pgha.errors import PghaError
 from pgha.inventory import Inventory
 from pgha.ops import drill, local_nodes, procs
 from pgha.ops.drill_report import DrillReport
@@ -71,8 +72,18 @@ def demo() -> Iterator[Demo]:
     where.rmdir()  # `demo up` makes it, for its own user
     try:
         yield Demo(str(where), pgha("demo", "up", "--dir", str(where)))
+    except (AssertionError, PghaError):
+        _show_logs(where)
+        raise
     finally:
         pgha("demo", "down", "--dir", str(where))
+
+
+def _show_logs(where: Path) -> None:
+    """The end of each node's logs on stderr: the directory will be gone."""
+    for log in sorted([*where.glob("*/log/*"), *where.glob("*/state/*.log")]):
+        lines = log.read_text(errors="replace").splitlines()[-25:] if "etcd" not in log.name else []
+        print("\n".join([f"-- {log}", *lines]), file=sys.stderr)
 
 
 def faults(of: Demo, fault: str, rounds: int, say: Say, *, store_leader: bool | None = None) -> DrillReport:

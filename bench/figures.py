@@ -34,7 +34,7 @@ class Spread:
 class Line:
     """One line of the table. limit None: printed only. `unit` is appended to every number.
 
-    Judged is the median. rows_lost and two_writers are -1 where that can't happen.
+    Judged is the median. rows_lost and two_writers are -1 where that can't happen; broken: not all rounds were done.
     """
 
     name: str
@@ -45,11 +45,14 @@ class Line:
     rows_lost: int = -1
     two_writers: int = -1
     ratio: float | None = None
+    broken: bool = False
 
     @property
     def good(self) -> bool:
-        """Within the limit, nothing lost, one writer."""
-        return (self.limit is None or self.spread.median <= self.limit) and max(self.rows_lost, self.two_writers) <= 0
+        """All rounds done, within the limit, nothing lost, one writer."""
+        if self.broken or max(self.rows_lost, self.two_writers) > 0:
+            return False
+        return self.limit is None or self.spread.median <= self.limit
 
     @property
     def verdict(self) -> str:

@@ -55,7 +55,9 @@ def fault_line(of: Demo, part: str, rounds: int, base: dict[str, float]) -> Line
     fault = part.removesuffix("-leader")
     leader = None if fault != "kill-node" else part != fault
     report = bench_demo.faults(of, fault, rounds, say, store_leader=leader)
-    assert not report.problem, f"{part}: {report.problem}"
+    assert report.rounds, f"{part}: {report.problem}"
+    if report.problem:
+        say(f"{part} ended early: {report.problem}")
     outage = Spread(tuple(r.outage_s for r in report.rounds))
     limit, why, ratio = of.inventory().ha.failover_after_s + KILL_NODE_S, "H + 0.5 s", None
     if fault in CEILING_S:
@@ -66,7 +68,11 @@ def fault_line(of: Demo, part: str, rounds: int, base: dict[str, float]) -> Line
             why += f" and {RATIO[fault]:g} x baseline"
     lost = 1 if report.lost is None else report.lost
     name = f"{fault}, its etcd member leads" if leader else fault
-    return Line(name, outage, "s", limit, why, lost, report.two_writers + report.duplicates, ratio)
+    if report.problem:
+        why = f"ENDED EARLY: {report.problem}"
+    return Line(
+        name, outage, "s", limit, why, lost, report.two_writers + report.duplicates, ratio, bool(report.problem)
+    )
 
 
 def command_lines(of: Demo, rounds: int) -> list[Line]:

@@ -7,7 +7,7 @@
 # servers run as an unprivileged user. pgha itself is installed as a copy for the same reason: the checkout may be private.
 # PGHA_ENVIRONMENT names another directory. A second run with nothing changed does nothing.
 #
-# Sets: $checkout, $environment (both absolute).
+# Sets: $checkout, $environment (both absolute). `publish_checkout` sets $tested.
 
 umask 022
 checkout=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -37,6 +37,32 @@ while good and os.geteuid() == 0 and place != "/":
     place = os.path.dirname(place)
     good = bool(os.stat(place).st_mode & 0o001)
 sys.exit(not good)' 2>/dev/null
+}
+
+# True when every user can reach and read the checkout.
+public_checkout() {
+    "$python" -c '
+import os, sys
+place = os.path.join(sys.argv[1], "tests", "support", "__init__.py")
+good = bool(os.stat(place).st_mode & 0o004)
+while good and place != "/":
+    place = os.path.dirname(place)
+    good = bool(os.stat(place).st_mode & 0o001)
+sys.exit(not good)' "$checkout"
+}
+
+# Tests start processes of an unprivileged user, which read tests/support. From a private checkout root tests a copy.
+# Sets $tested, the directory to test in.
+publish_checkout() {
+    tested=$checkout
+    if ! is_root || public_checkout; then
+        return
+    fi
+    copy=$(mktemp -d "$environment/checkout.XXXXXX")
+    say "testing a copy in $copy: other users can't read $checkout"
+    (cd "$checkout" && tar -cf - --exclude=./.git --exclude='./.[vmrph]*' .) | (cd "$copy" && tar -xf -)
+    chmod -R a+rX,go-w "$copy"
+    tested=$copy
 }
 
 find_python() {
@@ -147,7 +173,8 @@ build_environment() {
     find_python
     mkdir -p "$(dirname "$environment")"
     scratch=$(mktemp -d)
-    trap 'rm -rf "$scratch"' EXIT
+    copy=
+    trap 'rm -rf "$scratch" "$copy"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
     source=$scratch/source

@@ -51,6 +51,9 @@ def up(
     ctx: typer.Context,
     directory: DirOption = None,
     nodes: Annotated[int, typer.Option("--nodes", metavar="COUNT", help="How many nodes.")] = 3,
+    pg_bin: Annotated[
+        str, typer.Option("--pg-bin", metavar="DIR", help="PostgreSQL's programs; else they are looked for.")
+    ] = "",
     output: OutputOption = None,
 ) -> None:
     """Make the demo: a cluster that heals itself, in seconds. Interrupted, the same command goes on."""
@@ -58,7 +61,9 @@ def up(
     from pgha.adapters.local import LocalHost
     from pgha.ops import demo
 
-    wish = demo.with_dir(demo.Wish(sources.demo_dir(), nodes), directory)
+    wish = demo.with_dir(
+        demo.Wish(sources.demo_dir(), nodes, bin_dir=os.path.abspath(pg_bin) if pg_bin else ""), directory
+    )
     host = LocalHost(_run_as(wish.dir))
     done = demo.up(wish, host, demo.Doors(_parse, sources.machine_for), render.Lines())
     if merged(ctx, output=output).json:

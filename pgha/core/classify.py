@@ -172,10 +172,7 @@ def _candidate(member: Member) -> cover.Candidate:
 def _path(obs: Observation) -> Path:
     leader = obs.store.leader if obs.store else None
     if obs.memory.catch_up and obs.sealed is None:
-        held = leader is not None and leader.tenure is Tenure.HELD
-        if leader is None or (not held and leader.epoch == obs.memory.catch_up):
-            return Path.UNKNOWN
-        if not held:
+        if leader is None or leader.tenure is not Tenure.HELD:
             return Path.UNKNOWN
         broken = obs.server.job_failed or obs.failed_starts > CATCH_UP_STARTS
         return Path.FOLLOW if leader.epoch == obs.memory.catch_up and not broken else Path.CLONE
@@ -217,7 +214,7 @@ def followers(obs: Observation) -> tuple[voters.Follower, ...]:
 def voter_view(obs: Observation) -> voters.VoterView | None:
     """The holder's view of its voters; None when this node does not hold the key."""
     leader = obs.store.leader if obs.store else None
-    if obs.store is None or leader is None or obs.copy is None or leader.holder != obs.copy or not leader.sync:
+    if obs.store is None or leader is None or obs.copy is None or leader.holder != obs.copy:
         return None
     marked = obs.mark[1] if obs.mark and obs.mark[0] == obs.server.names else None
     return voters.VoterView(
@@ -275,11 +272,11 @@ def _duty(obs: Observation) -> Duty:
             return Duty.REFUSE
         return Duty.HAND_OVER if obs.prepared == order.ident else Duty.PREPARE
     state = voter_view(obs)
-    if state is not None and not isinstance(voters.next_step(state), voters.Settled):
-        return Duty.VOTERS
-    if view.leader.epoch not in view.history or not view.leader.checkpointed:
-        return Duty.RECORD
-    return Duty.NONE
+    step = voters.next_step(state) if state is not None else voters.Settled()
+    record = view.leader.epoch not in view.history or not view.leader.checkpointed
+    if isinstance(step, voters.Settled) or (record and isinstance(step, voters.WaitFlush)):
+        return Duty.RECORD if record else Duty.NONE
+    return Duty.VOTERS
 
 
 def _budget(obs: Observation, holder: Holder, server: Server) -> Budget:

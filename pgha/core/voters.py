@@ -36,7 +36,7 @@ MAX_ENTRIES = 4  # beyond, a change of voters is finished before another one sta
 _SETTING = re.compile(
     r'\s*ANY\s+([1-9][0-9]{0,2})\s*\(\s*("[^"]*"(?:\s*,\s*"[^"]*")*)\s*\)\s*', re.ASCII | re.IGNORECASE
 )
-_NAME = re.compile(r"[a-z0-9-]{1,40}\.[a-z0-9-]{1,40}\.(?:0|[1-9][0-9]{0,18})", re.ASCII)
+_NAME = re.compile(r"[a-z0-9-]{1,40}\.[a-z0-9-]{1,40}\.(?:0|[1-9][0-9]{0,18})")
 
 
 def default_copies(n: int) -> int:
@@ -62,6 +62,11 @@ def _quoted(rule: Rule, epoch: int) -> list[str]:
     # `"*"` matches everybody, and names are compared without case: only what can't be misread is written.
     assert all(_NAME.fullmatch(name) for name in found), f"not a standby name: {found}"
     return [f'"{name}"' for name in found]
+
+
+def setting_for(rule: Rule, epoch: int, durability: str) -> str:
+    """What the holder sets for this rule: its names, but under `strict` a rule without voters lets nothing through."""
+    return barrier() if durability == "strict" and not rule.voters else names(rule, epoch)
 
 
 def barrier() -> str:
@@ -214,7 +219,7 @@ def next_step(view: VoterView) -> Step:
     if missing_entry:
         return AddEntry(missing_entry)
     last = view.sync[-1]
-    text = _text(view, last)
+    text = setting_for(last, view.epoch, view.durability)
     if parse_names(view.names_now) != parse_names(text) or _removed_still_count(view, last):
         return ChangeNames(last, not _needs_no_barrier(view, last), text)
     if len(view.sync) == 1:
@@ -249,11 +254,6 @@ def _described(view: VoterView) -> bool:
     texts = [barrier(), *(names(rule, view.epoch) for rule in mine)]
     matches = parse_names(view.names_now) in [parse_names(text) for text in texts]
     return any(not rule.voters for rule in mine) or (matches and bool(mine))
-
-
-def _text(view: VoterView, rule: Rule) -> str:
-    """The setting for this rule; under `strict` a rule without voters lets nothing through."""
-    return barrier() if view.durability == "strict" and not rule.voters else names(rule, view.epoch)
 
 
 def _removed_still_count(view: VoterView, last: Rule) -> bool:

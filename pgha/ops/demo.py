@@ -41,11 +41,12 @@ ETCD_TERM_S = 1.0  # members that all end hand their leadership round for 5 s; w
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What `demo up` is asked for. dir: absolute."""
+    """What `demo up` is asked for. dir: absolute. bin_dir: of PostgreSQL's programs, "" for those that are found."""
 
     dir: str
     nodes: int = 3
     flags: str = ""
+    bin_dir: str = ""
 
 
 def demo_user() -> str:
@@ -71,7 +72,8 @@ def inventory_text(wish: Wish, user: str, host: Host) -> str:
     ports = {what: free_ports(host, first, wish.nodes) for what, first in FIRST_PORTS.items()}
     lines = ["# Written by `pgha demo up`: a cluster on this machine, for trying only.", f"cluster: {CLUSTER}"]
     clients = [f"host {role} {role} 127.0.0.1/32 scram-sha-256" for role in (DEMO_ROLE, DRILL_ROLE)]
-    lines += ["postgres:", f"  hba: [{', '.join(clients)}]", "nodes:"]
+    bin_dir = [f"  bin_dir: {wish.bin_dir}"] if wish.bin_dir else []
+    lines += ["postgres:", f"  hba: [{', '.join(clients)}]", *bin_dir, "nodes:"]
     for i in range(wish.nodes):
         where = f"host: 127.0.0.1, port: {ports['postgres'][i]}"
         etcd = f"etcd_client_port: {ports['client'][i]}, etcd_peer_port: {ports['peer'][i]}"

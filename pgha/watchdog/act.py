@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import assert_never
 
 from pgha import records
 from pgha.core import cover, voters
@@ -158,8 +159,6 @@ def claim(agent: Agent, obs: Observation) -> None:
         return
     old = view.leader
     rule = cover.claim_rule(own, seals_at(view), view.settings.copies)
-    if view.settings.durability == "async":
-        rule = SyncRule(obs.copy, frozenset(), 0)
     why = f"{old.holder.node} {'released: ' + old.reason if old.tenure is Tenure.RELEASED else 'was silent'}"
     new = Leader(
         holder=obs.copy,
@@ -167,7 +166,7 @@ def claim(agent: Agent, obs: Observation) -> None:
         epoch=old.epoch + 1,
         beat=old.beat + 1,
         tenure=Tenure.CLAIMED,
-        sync=(*old.sync, rule),
+        sync=() if view.settings.durability == "async" else (*old.sync, rule),
         position=own.position,
         reason=why[:200],
     )
@@ -198,7 +197,7 @@ def promote(agent: Agent, obs: Observation) -> None:
     server = agent.ports.server
     agent.ports.link.deadline(tenancy.sent_s + agent.timing.f_hard_s)
     try:
-        if not server.prepare_promotion(leader.epoch, voters.names(leader.sync[-1], leader.epoch)):
+        if not server.prepare_promotion(leader.epoch, _names(agent, leader)):
             agent.notes.problem = "the names could not be put in force"
             return
         found = server.promote(leader.epoch)
@@ -212,6 +211,13 @@ def promote(agent: Agent, obs: Observation) -> None:
     agent.notes.phases["promote"] = agent.ports.clock.now_s() - agent.notes.free_s
     agent.notes.health_s = agent.ports.clock.now_s()
     _announce(agent, found[0], found[1])
+
+
+def _names(agent: Agent, leader: Leader) -> str:
+    """What the claim's rule says; without entries nothing was promised (async)."""
+    if not leader.sync:
+        return ""
+    return voters.setting_for(leader.sync[-1], leader.epoch, agent.settings.durability)
 
 
 def announce(agent: Agent, obs: Observation) -> None:
@@ -290,17 +296,21 @@ def change_voters(agent: Agent, obs: Observation) -> None:
     match step:
         case voters.AddEntry(rule=rule):
             _change_sync(agent, state.sync, (*state.sync, rule))
-        case voters.ChangeNames(rule=rule, barrier=barrier):
+        case voters.ChangeNames(rule=rule, barrier=barrier, text=text):
             agent.notes.mark = None
-            done = server.change_names(voters.names(rule, state.epoch), barrier=barrier)
+            done = server.change_names(text, barrier=barrier)
             agent.note("names", rule=records.rule_text(rule), barrier=barrier, done=done)
         case voters.ReadMark():
             end = server.wal_end()
             agent.notes.mark = (obs.server.names, end) if end is not None else None
         case voters.DropEntries(rule=rule):
             _change_sync(agent, state.sync, (rule,))
+        case voters.ClearEntries():
+            _change_sync(agent, state.sync, ())
         case voters.WaitFlush() | voters.Settled():
             pass
+        case _:
+            assert_never(step)
 
 
 def _change_sync(agent: Agent, old: tuple[SyncRule, ...], new: tuple[SyncRule, ...]) -> None:

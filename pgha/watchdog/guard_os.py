@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import time
 
 _PR_SET_PDEATHSIG = 1
@@ -29,6 +30,11 @@ class _Timer(ctypes.Structure):
 def now_s() -> float:
     """Seconds of CLOCK_BOOTTIME: counts suspend, never steps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def await_readable(fd: int, within_s: float) -> bool:
+    """Wait for a descriptor to be readable, at most so long; true when it is."""
+    return bool(select.select([fd], [], [], max(0.0, within_s))[0])
 
 
 def become_subreaper() -> None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
 import time
 
-from pgha.watchdog.guard_os import now_s
+from pgha.watchdog.guard_os import await_readable, now_s
 
 _PAUSE_S = 0.02
 
@@ -57,7 +56,7 @@ def _stop_holder(lock_file: str, deadline_s: float) -> None:
             time.sleep(_PAUSE_S)
             return
         signal.pidfd_send_signal(process, signal.SIGTERM)
-        select.select([process], [], [], max(0.0, deadline_s - now_s()))
+        await_readable(process, deadline_s - now_s())
     except ProcessLookupError:
         return
     finally:

@@ -20,6 +20,7 @@ Keeps PostgreSQL on this node highly available; cron starts it every minute. Exi
   --stop             ask the running watchdog for an orderly stop and wait for its end
   --within SECONDS   how long --stop waits (15)
 """
+_READY_S = 10.0
 _OK, _USAGE, _REFUSED, _UNKNOWN = 0, 2, 4, 6  # pgha.errors.Exit; spares the import
 
 
@@ -168,10 +169,15 @@ def _guard(
 
 def _in_background(node_file: str, state_dir: str, data_dir: str, lock: int, agent_argv: Sequence[str] | None) -> int:
     """Fork twice; this process ends once the guard is in force. The lock goes with the open file."""
+    from pgha.watchdog.guard_os import await_readable
+
     ours, theirs = os.pipe()
     if os.fork():
         os.close(theirs)
         os.close(lock)
+        if not await_readable(ours, _READY_S):
+            because = f"it has the lock, but did not say so within {_READY_S:g} s"
+            raise _Problem("the watchdog is not ready yet", because, f"look at {state_dir}/guard.log", _UNKNOWN)
         return _OK if os.read(ours, 1) else _REFUSED  # the guard has written its error itself
     os.setsid()
     if os.fork():

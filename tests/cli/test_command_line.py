@@ -16,6 +16,7 @@ import typer
 from pgha import render
 from pgha.cli import main as cli
 from pgha.cli import sources
+from pgha.cli.options import Choice
 from pgha.errors import Exit, PghaError, Refused
 from pgha.nodefile import NodeFile, Peer, StoreAccess, dump
 from tests.cli.command import CHECKOUT, environment, pgha
@@ -173,13 +174,13 @@ def test_places_are_looked_at_in_their_order(
     found = []
     for name in ("demo/inventory.yaml", "etc/shop.json", "etc/shop.yaml", "inventory.yaml"):
         (nowhere / name).write_text(SILENT)
-        found.append(sources.find(sources.Choice()))
+        found.append(sources.find(Choice()))
     assert "using the demo's" in capsys.readouterr().err
     demo, node, system = (f"{nowhere}/{name}" for name in ("demo/inventory.yaml", "etc/shop.json", "etc/shop.yaml"))
     assert found == [(demo, ""), (node, ""), (system, ""), ("inventory.yaml", "")]
     monkeypatch.setenv("PGHA_INVENTORY", "/from/env.yaml")
-    assert sources.find(sources.Choice()) == ("/from/env.yaml", "")
-    assert sources.find(sources.Choice(inventory="mine.yaml")) == ("mine.yaml", "-i mine.yaml ")
+    assert sources.find(Choice()) == ("/from/env.yaml", "")
+    assert sources.find(Choice(inventory="mine.yaml")) == ("mine.yaml", "-i mine.yaml ")
 
 
 def test_without_any_the_places_are_named(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,9 +208,9 @@ def test_on_a_node_its_own_file_will_do(nowhere: Path) -> None:
         nodes={"n1": Peer("192.0.2.11", 5432), "n2": Peer("192.0.2.12", 5432)},
     )
     (nowhere / "etc/shop.json").write_text(dump(node))
-    target = sources.target_of(sources.Choice())
+    target = sources.target_of(Choice())
     assert (target.cluster, [n.name for n in target.nodes]) == ("shop", ["n1", "n2"])
-    assert sources.target_of(sources.Choice(node="etc/shop.json")).flags == "--node etc/shop.json "
+    assert sources.target_of(Choice(node="etc/shop.json")).flags == "--node etc/shop.json "
 
 
 @pytest.mark.parametrize("text", ["", "cluster: [", "cluster: shop\nnodez: []\n", "\x00", "a: " + "x" * (1 << 20)])

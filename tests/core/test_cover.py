@@ -16,7 +16,7 @@ REV = 7
 NODES = [Copy(f"n{i}", f"d{i}") for i in range(5)]
 ME = NODES[0]
 HERE = Position(1, 2)
-BELOW, ABOVE, ABOVE_ELSEWHERE = Position(1, 1), Position(1, 3), Position(2, 1)
+BELOW, ABOVE, ABOVE_ELSEWHERE = Position(1, 1), Position(1, 3), Position(2, 5)
 SEALED_AT = (None, BELOW, HERE, ABOVE, ABOVE_ELSEWHERE)
 # Where an unsealed node may be: behind, ahead on this timeline, or on one nobody has heard of.
 UNKNOWN_AT = (BELOW, ABOVE, Position(3, 1))

@@ -317,8 +317,9 @@ def test_async_gives_the_promises_up_and_then_waits_for_nobody() -> None:
     assert next_step(replace(seen, sync=(), names_now="")) == Settled()
 
 
-def test_leaving_async_begins_with_the_holder_alone() -> None:
-    seen = replace(view(rule(A), followers=(follower(A),)), sync=(), names_now="")
+@pytest.mark.parametrize("in_force", ["", barrier()])
+def test_leaving_async_begins_with_the_holder_alone(in_force: str) -> None:
+    seen = replace(view(rule(A), followers=(follower(A),)), sync=(), names_now=in_force)
     assert next_step(seen) == AddEntry(ALONE)
     assert next_step(replace(seen, sync=(ALONE,))) == AddEntry(rule(A))
 

@@ -146,6 +146,13 @@ def test_a_planted_outage_is_measured_and_given_to_its_fault() -> None:
     assert (crash.acked_before, crash.acked_after) == ("n1", "n2")
 
 
+def test_a_fault_does_not_answer_for_the_longer_outage_before_it() -> None:
+    times = [10.0, 13.0, 13.1, 13.3, 13.305]
+    rows = [acked(n, "n1", 1, at) for n, at in enumerate(times)]
+    found = verdict(History(10.0, 13.31, tuple(rows), None, (Fault("long", 10.5), Fault("short", 13.15))))
+    assert [f.outage_s for f in found.faults] == [pytest.approx(3.0), pytest.approx(0.2)]
+
+
 def test_writes_that_never_come_back_are_an_outage_until_the_end() -> None:
     found = verdict(History(0.0, 9.0, (acked(1, "n1", 1, 1.0),), None, (Fault("crash", 1.5),)))
     assert found.outage_s == pytest.approx(8.0)

@@ -11,163 +11,21 @@ import pwd
 import socket
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pgha import inventory, nodefile, records
-from pgha.adapters.local import JsonKeep, LocalHost
-from pgha.adapters.memory import MemoryStore
-from pgha.core.model import Copy, Rule, Tenure
+from pgha.adapters.local import JsonKeep
+from pgha.adapters.memory import Fault
+from pgha.core.model import Cluster, Copy, Tenure
 from pgha.errors import Exit, Findings, PghaError, Refused
-from pgha.host import Ran
 from pgha.ops import bootstrap, newdata
 from pgha.ops.local_nodes import MARKER
 from pgha.ops.preflight import etcd_warning, read_marker
-from pgha.ops.progress import Silent
-from pgha.ports import StoreHealth, Write
+from pgha.ports import Committed, Conflict, Guard, Unknown, Write
 from tests.ops import cases
-from tests.support.etcd_cluster import USER
-
-SYSTEM = "7711612194073846478"
-ME = USER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-PREFIX = "/pgha/shop/"
-
-
-class Clock:
-    """Moves when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def now_s(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-class ThreeMembers(MemoryStore):
-    """The store in memory, as healthy as three members of etcd."""
-
-    def health(self, *, deadline_s: float) -> StoreHealth:
-        return cases.HEALTH
-
-
-class Machine:
-    """A machine whose programs are stand-ins. `interrupt_at`: the how-manieth call of the host is interrupted."""
-
-    def __init__(self, root: Path) -> None:
-        self.clock = Clock()
-        self.store = ThreeMembers(self.clock, threaded=False)
-        self.real = LocalHost(ME)
-        self.user = self.real.user
-        self.root = root
-        self.ran: list[str] = []
-        self.calls, self.interrupt_at = 0, 0
-
-    # what bootstrap asks of a host
-
-    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str = "", cwd: str = "/") -> Ran:
-        self._step()
-        program = os.path.basename(argv[0])
-        if program == "initdb":
-            made = argv[argv.index("-D") + 1]
-            self.real.make_dir(made)
-            self.real.write(f"{made}/PG_VERSION", "15\n")
-        self.ran.append("watchdog" if "watchdog" in argv else program)
-        out = f"Database system identifier:           {SYSTEM}\n" if program == "pg_controldata" else ""
-        if "watchdog" in argv:
-            self._come_alive()
-        self._step()
-        return Ran(0, out)
-
-    def spawn(self, argv: Sequence[str], *, cwd: str, log_file: str) -> int:
-        self._step()
-        self.ran.append("restarter" if "pgha.ops.restarter" in argv else os.path.basename(argv[0]))
-        return 1
-
-    def make_dir(self, path: str, mode: int = 0o700) -> None:
-        self._step()
-        self.real.make_dir(path, mode)
-
-    def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        self._step()
-        self.real.write(path, text, mode)
-        self._step()
-
-    def move_dir(self, source: str, target: str) -> None:
-        self._step()
-        self.real.move_dir(source, target)
-        self._step()
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.real, name)
-
-    def _step(self) -> None:
-        self.calls += 1
-        if self.calls == self.interrupt_at:
-            raise KeyboardInterrupt
-
-    def _come_alive(self) -> None:
-        """What the agents would publish in the end."""
-        deadline = self.clock.now + 1
-        key = cases.leader(holder=Copy("n1", self.data_id()), sync=(self._rule(),))
-        writes = [Write(PREFIX + "leader", records.dump_leader(key))]
-        for name in cases.NAMES:
-            data = self.data_id() if name == "n1" else f"d{name[1:]}"
-            here = replace(cases.member(name), data=data, written_at=9e9)
-            writes.append(Write(f"{PREFIX}members/{name}", records.dump_member(here)))
-        self.store.commit([], writes, deadline_s=deadline)
-
-    def _rule(self) -> Rule:
-        return replace(cases.leader().sync[0], holder=Copy("n1", self.data_id()))
-
-    def data_id(self) -> str:
-        body = json.loads((self.root / "n1/state/memory.json").read_text())
-        return str(body["data"]["id"])
-
-    # what the test asks
-
-    def found(self) -> records.Records:
-        snapshot = self.store.read(PREFIX, deadline_s=self.clock.now + 1)
-        return records.parse_snapshot(
-            "shop", snapshot.revision, {k: (e.value, e.revision) for k, e in snapshot.entries.items()}
-        )
-
-    def bootstrap(self, options: bootstrap.Options | None = None, **changes: str) -> bootstrap.Outcome:
-        machine = bootstrap.Machine(
-            host=self,  # type: ignore[arg-type]  # __getattr__ gives the rest
-            binaries=Programs(),
-            clock=self.clock,
-            python="/usr/bin/python3",
-            open_store=lambda _access: self.store,
-            keep=lambda path: JsonKeep(path, self.real.owner),
-        )
-        wanted = inventory.parse(text_for(self.root, **changes), "inventory.yaml")
-        return bootstrap.bootstrap(wanted, machine, options or bootstrap.Options(), Silent())
-
-
-class Programs:
-    """Where the stand-ins are said to be."""
-
-    def postgres(self) -> str:
-        return "/usr/lib/postgresql/15/bin"
-
-    def etcd(self) -> str:
-        return "/usr/bin/etcd"
-
-
-PORTS = {f"n{i + 1}": (45601 + i, 45611 + i, 45621 + i) for i in range(3)}
-
-
-def text_for(root: Path, cluster: str = "shop", extra: str = "") -> str:
-    nodes = "".join(
-        f"  {n}: {{host: 127.0.0.1, port: {p}, etcd_client_port: {c}, etcd_peer_port: {e}}}\n"
-        for n, (p, c, e) in PORTS.items()
-    )
-    return f"cluster: {cluster}\nnodes:\n{nodes}local: {{dir: {root}, user: {ME}}}\n{extra}"
+from tests.ops.stand_in import ME, PORTS, PREFIX, SYSTEM, Machine, ThreeMembers
 
 
 @pytest.fixture
@@ -359,6 +217,27 @@ def test_data_that_pgha_did_not_make_is_not_taken_up(machine: Machine) -> None:
     (data / "PG_VERSION").write_text("15")
     with pytest.raises(Refused, match=r"did not make|is not the directory pgha made"):
         machine.bootstrap()
+
+
+def test_a_cluster_that_appears_in_the_store_meanwhile_is_not_overwritten(machine: Machine) -> None:
+    theirs = records.dump_cluster(cases.seen().records.cluster or Cluster("", ""))
+    store, commit = machine.store, machine.store.commit
+
+    def late(guards: Sequence[Guard], writes: Sequence[Write], *, deadline_s: float) -> Committed | Conflict | Unknown:
+        if any(w.key == PREFIX + "cluster" for w in writes):
+            commit([], [Write(PREFIX + "cluster", theirs)], deadline_s=deadline_s)
+        return commit(guards, writes, deadline_s=deadline_s)
+
+    store.commit = late  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="already holds another cluster shop"):
+        machine.bootstrap()
+    found = machine.found()
+    assert found.cluster is not None and found.cluster.ident == "ident" and found.leader is None
+
+
+def test_a_registration_whose_answer_got_lost_is_found_again(machine: Machine) -> None:
+    machine.store.fail_next("commit", Fault.APPLIED)
+    assert machine.bootstrap().status.exit == Exit.OK
 
 
 def test_keys_without_a_cluster_record_are_left_alone(machine: Machine) -> None:

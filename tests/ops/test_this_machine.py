@@ -232,6 +232,7 @@ KINDS: dict[str, tuple[Proc, str | None]] = {
     ),
     "its etcd": (_proc("etcd", "--data-dir", NODE.etcd_dir, exe="/u/etcd"), "etcd"),
     "its clone": (_proc("pg_basebackup", "-D", f"{NODE.dir}/data.new", exe="/u/pg_basebackup"), "tool"),
+    "a neighbour's clone": (_proc("pg_basebackup", "-D", "/srv/demo/n10/data", exe="/u/pg_basebackup"), None),
     "an editor on its file": (_proc("vim", NODE.node_file_path, exe="/u/vim"), None),
     "a python that names its file": (_proc("python", "look.py", NODE.node_file_path, exe="/u/python3.11"), None),
     "a request to stop it": (

@@ -1,14 +1,296 @@
-"""Planted bugs."""
+"""Planted bugs: each breaks one rule, inside a run only, and must be seen by the invariant named here.
+
+A bug replaces one function of the production code or of a fake's port, and puts it back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
-BUGS: dict[str, object] = {}
+from pgha.core import classify, cover, voters
+from pgha.core import decide as decide_module
+from pgha.core.model import Leader, Position, Tenure
+from pgha.core.timing import Timing
+from pgha.ports import Committed, Conflict, Guard, Unknown, Write
+from pgha.watchdog import act
+from pgha.watchdog.lease import LeaseKeeper
+from tests.sim.guard import SimGuard, SimKeep
+from tests.sim.postgres import State
+from tests.sim.server import SimServer
+from tests.sim.store import SimStore
+
+Undo = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """broken: the rule that does not hold. seen_by: invariants, any of which may be the first to see it."""
+
+    broken: str
+    seen_by: tuple[str, ...]
+    plant: Callable[[], Undo]
+
+
+def _swap(owner: object, name: str, new: object) -> Undo:
+    old = getattr(owner, name)
+    setattr(owner, name, new)
+    return lambda: setattr(owner, name, old)
+
+
+def _both(*undos: Undo) -> Undo:
+    def undo() -> None:
+        for one in undos:
+            one()
+
+    return undo
+
+
+# -- seals and cover ---------------------------------------------------------------------------------------------
+
+
+def _seal_leaks() -> Undo:
+    def cut(self: SimServer) -> None:
+        self.pg.upstream = None
+
+    def settled(self: SimServer) -> bool:
+        return True
+
+    return _both(_swap(SimServer, "cut", cut), _swap(SimServer, "settled_cut", settled))
+
+
+def _one_seal_less() -> Undo:
+    real = cover.missing
+
+    def missing(own: object, seals: object, sync: tuple[voters.Rule, ...]) -> tuple[cover.Missing, ...]:
+        found = real(own, seals, sync)  # type: ignore[arg-type]
+        return tuple(m for m in found if m.have < m.need - 1)
+
+    return _swap(cover, "missing", missing)
+
+
+def _any_revision() -> Undo:
+    """The claim does not compare the revision, and the seals need not be of the present one."""
+    real = SimStore.commit
+
+    def commit(
+        self: SimStore, guards: Sequence[Guard], writes: Sequence[Write], *, deadline_s: float
+    ) -> Committed | Conflict | Unknown:
+        if any(w.key.endswith("/leader") and w.value and b'"tenure":"claimed"' in w.value for w in writes):
+            guards = [g for g in guards if not g.key.endswith("/leader")]
+        return real(self, guards, writes, deadline_s=deadline_s)
+
+    return _swap(SimStore, "commit", commit)
+
+
+def _underreport() -> Undo:
+    def measured(self: SimServer) -> Position:
+        assert self.pg.data is not None
+        position = self.pg.data.position
+        return replace(position, lsn=position.lsn - position.lsn % 4096)
+
+    return _swap(SimServer, "measured", measured)
+
+
+def _trial_follow() -> Undo:
+    real = classify._path
+
+    def path(obs: classify.Observation) -> classify.Path:
+        found = real(obs)
+        return classify.Path.FOLLOW if found in (classify.Path.REWIND, classify.Path.CLONE) else found
+
+    return _swap(classify, "_path", path)
+
+
+def _unseal_free() -> Undo:
+    """A node follows while its seal names the present revision: nothing is remembered, the key is not looked at."""
+    real = decide_module._standby
+
+    def standby(s: classify.Situation) -> decide_module.Rule:
+        rule = real(s)
+        if rule is decide_module.Rule.R560_SEALED_UNTIL_MOVE:
+            return real(replace(s, bid=classify.Bid.NONE))
+        return rule
+
+    return _swap(decide_module, "_standby", standby)
+
+
+def _forgets_seal() -> Undo:
+    """The seal is not durable: an agent that starts anew knows nothing of its predecessor's."""
+    real = SimKeep.save
+
+    def save(self: SimKeep, body: dict[str, object]) -> None:
+        real(self, {**body, "seal": None})
+
+    return _swap(SimKeep, "save", save)
+
+
+# -- the lease ---------------------------------------------------------------------------------------------------
+
+
+def _lease_from_reply() -> Undo:
+    """A renewal counts from when its answer came, or later."""
+    real = LeaseKeeper._landed
+
+    def landed(self: LeaseKeeper, new: Leader, revision: int, sent_s: float) -> None:
+        real(self, new, revision, self.clock.now_s() + 1.0)
+
+    return _swap(LeaseKeeper, "_landed", landed)
+
+
+def _fence_late() -> Undo:
+    real = SimGuard.set_deadline
+
+    def set_deadline(self: SimGuard, at_s: float | None) -> None:
+        real(self, None if at_s is None else at_s + 3.0)
+
+    soft = property(lambda self: self.f_hard_s + 3.0)
+    return _both(_swap(SimGuard, "set_deadline", set_deadline), _swap(Timing, "f_soft_s", soft))
+
+
+def _release_early() -> Undo:
+    """The order to kill is taken for the death."""
+    real = decide_module._safety
+
+    def safety(s: classify.Situation) -> decide_module.Rule | None:
+        late = s.holder in (decide_module.Holder.MINE_LATE, decide_module.Holder.MINE_HELD)
+        if late and s.server in (decide_module.Server.STOPPING, decide_module.Server.DYING):
+            return decide_module.Rule.R300_RELEASE_DOWN
+        return real(s)
+
+    return _swap(decide_module, "_safety", safety)
+
+
+def _claim_early() -> Undo:
+    """Half of H is taken for H."""
+    real = classify._holder
+
+    def holder(obs: classify.Observation) -> classify.Holder:
+        found, view = real(obs), obs.store
+        others = (classify.Holder.OTHER_CLAIMED, classify.Holder.OTHER_HELD)
+        if view and found in others and view.sent_s - obs.key_seen_s >= obs.timing.h_s / 2:
+            return classify.Holder.SILENT
+        return found
+
+    return _swap(classify, "_holder", holder)
+
+
+# -- rules in force ----------------------------------------------------------------------------------------------
+
+
+def _names_late() -> Undo:
+    """A server is promoted with '', its names come afterwards."""
+    real = SimServer.prepare_promotion
+
+    def prepare(self: SimServer, epoch: int, names: str) -> bool:
+        real(self, epoch, "")
+        return True
+
+    return _swap(SimServer, "prepare_promotion", prepare)
+
+
+def _no_barrier() -> Undo:
+    real = SimServer.change_names
+
+    def change(self: SimServer, names: str, *, barrier: bool) -> bool:
+        return real(self, names, barrier=False)
+
+    return _swap(SimServer, "change_names", change)
+
+
+def _names_before_entry() -> Undo:
+    """The setting changes first, the entry is added afterwards."""
+    real = act.change_voters
+
+    def change_voters(agent: act.Agent, obs: act.Observation) -> None:
+        state = act.voter_view(obs)
+        step = voters.next_step(state) if state else None
+        if state and isinstance(step, voters.AddEntry):
+            agent.ports.server.change_names(voters.names(step.rule, state.epoch), barrier=True)
+        real(agent, obs)
+
+    return _swap_action(decide_module.Action.VOTERS, change_voters)
+
+
+def _drop_early() -> Undo:
+    """The older entries go before the new voters have what was acknowledged under them."""
+    real = voters._finish
+
+    def finish(view: voters.VoterView, last: voters.Rule) -> voters.Step:
+        step = real(view, last)
+        return voters.DropEntries(last) if isinstance(step, voters.ReadMark | voters.WaitFlush) else step
+
+    return _swap(voters, "_finish", finish)
+
+
+def _claim_forgets() -> Undo:
+    """A claim does not keep the entries it found."""
+    real = act.records.dump_leader
+
+    def dump(leader: Leader) -> bytes:
+        return real(replace(leader, sync=leader.sync[-1:]) if leader.tenure is Tenure.CLAIMED else leader)
+
+    return _swap(act.records, "dump_leader", dump)
+
+
+# -- timelines ---------------------------------------------------------------------------------------------------
+
+
+def _own_timeline() -> Undo:
+    """PostgreSQL chooses the number of the timeline."""
+    return _swap(SimServer, "fill_histories", lambda self, epoch: None)
+
+
+def _promote_without_right() -> Undo:
+    """A promotion goes on although the lease's end was not told to the guard and is not looked at."""
+    real = act.promote
+
+    def promote(agent: act.Agent, obs: act.Observation) -> None:
+        with suppress(AssertionError):
+            real(agent, obs)
+        if agent.ports.server.pg.state is State.STANDBY:  # type: ignore[attr-defined]
+            agent.ports.server.promote(agent.memory.value.claimed)
+
+    return _swap_action(decide_module.Action.PROMOTE, promote)
+
+
+def _swap_action(action: decide_module.Action, new: Callable[[act.Agent, act.Observation], None]) -> Undo:
+    old = act.ACTIONS[action]
+    act.ACTIONS[action] = new
+
+    def undo() -> None:
+        act.ACTIONS[action] = old
+
+    return undo
+
+
+BUGS: dict[str, Bug] = {
+    "seal_leaks": Bug("a sealed standby goes on receiving", ("I6",), _seal_leaks),
+    "one_seal_less": Bug("one seal less than n - k + 1 is taken for cover", ("I1",), _one_seal_less),
+    "any_revision": Bug("a claim does not compare the key's revision", ("I5",), _any_revision),
+    "underreport": Bug("a seal names the start of a page, not the end of the WAL", ("I6",), _underreport),
+    "trial_follow": Bug("following is tried, not decided", ("I1",), _trial_follow),
+    "unseal_free": Bug("a node follows while its seal names the present revision", ("I6",), _unseal_free),
+    "forgets_seal": Bug("the seal is not durable", ("I6",), _forgets_seal),
+    "lease_from_reply": Bug("a renewal counts from its answer, or later", ("I4",), _lease_from_reply),
+    "fence_late": Bug("the guard's deadline is 3 s late and nothing stops before", ("I3", "I4"), _fence_late),
+    "release_early": Bug("released while the server still stops", ("I8",), _release_early),
+    "claim_early": Bug("half of H is taken for H", ("I3",), _claim_early),
+    "names_late": Bug("promoted with '' and given its names later", ("I7",), _names_late),
+    "no_barrier": Bug("names change without the barrier", ("I7",), _no_barrier),
+    "names_before_entry": Bug("names change before their entry is listed", ("I7",), _names_before_entry),
+    "drop_early": Bug("older entries are dropped before the new voters have the WAL", ("I1",), _drop_early),
+    "claim_forgets": Bug("a claim does not keep the entries it found", ("I5",), _claim_forgets),
+    "own_timeline": Bug("PostgreSQL chooses the timeline's number", ("I5",), _own_timeline),
+}
 
 
 @contextmanager
 def planted(name: str) -> Iterator[None]:
-    """x."""
-    yield
+    """Within, the bug of this name is there; '' for none."""
+    undo = BUGS[name].plant() if name else lambda: None
+    try:
+        yield
+    finally:
+        undo()

@@ -47,6 +47,11 @@ def alive(pid: int) -> bool:
     return status is not None and status.may_run
 
 
+def stopped(pid: int) -> bool:
+    """Did SIGSTOP reach it?"""
+    return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
+
+
 class Refusal(Exception):
     """The fake agent's call failed: the name of the exception, then its text."""
 
@@ -247,10 +252,22 @@ class GuardedNode:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._end_background_guard()
         left = [pid for pid in self._pids if alive(pid) and self._works_here(pid)]
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         until(lambda: not any(alive(pid) for pid in left), 5, "the server is gone")
+
+    def holder(self) -> int:
+        """Pid of the guard that wrote itself into the lock, 0 when none did."""
+        lock = self.state / "watchdog.lock"
+        return int((lock.read_text().split() or ["0"])[0]) if lock.exists() else 0
+
+    def _end_background_guard(self) -> None:
+        pid = self.holder()
+        if pid and alive(pid) and str(self.file).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: not alive(pid), 5, "the guard in the background is gone")
 
     def _works_here(self, pid: int) -> bool:
         try:

@@ -13,7 +13,7 @@ import pytest
 
 from pgha.watchdog.guard_os import now_s
 from pgha.watchdog.guard_tree import kill_tree_by_directory, remove_stale_pid_file, tree_of
-from tests.watchdog.guarded_node import AS_USER, ENV, USER, AgentHandle, GuardedNode, Refusal, alive, until
+from tests.watchdog.guarded_node import AS_USER, ENV, USER, AgentHandle, GuardedNode, Refusal, alive, stopped, until
 
 Session = psycopg.Connection[tuple[object, ...]]
 
@@ -139,6 +139,7 @@ def test_the_agent_ends_a_stopped_server_whose_guard_was_killed(node: GuardedNod
     sessions += busy(node, 3)
     tree = node.server_processes(postmaster)
     os.kill(postmaster, signal.SIGSTOP)
+    until(lambda: stopped(postmaster), 2, "it has stopped, before the signal of its parent's death comes")
     guard.kill()
     agent.told(lambda s: s["closed"])
     assert alive(sessions[0].info.backend_pid), "a stopped postmaster does not end its backends"

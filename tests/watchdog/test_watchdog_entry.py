@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -29,41 +29,42 @@ def test_a_second_watchdog_leaves_at_once_and_has_loaded_nothing_heavy(bare_node
     bare_node.guard()
     took = []
     for _ in range(3):
-        began = time.monotonic()
+        before_s = _cpu_of_children_s()
         second = run("--node", str(bare_node.file))
-        took.append(time.monotonic() - began)
+        took.append(_cpu_of_children_s() - before_s)
         assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
-    assert min(took) < 0.1
+    assert min(took) < 0.1, "seconds of CPU: what it takes by the clock depends on who else is at work"
     names = "import sys; from pgha.__main__ import main; code = main(); print(code, *sys.modules)"
     loaded = run("watchdog", "--node", str(bare_node.file), code=names).stdout.split()
     assert loaded[0] == "0" and "pgha.watchdog.main" in loaded
     assert not HEAVY & set(loaded)
 
 
+def _cpu_of_children_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def test_in_the_background_it_leaves_the_terminal_and_holds_the_lock(bare_node: GuardedNode) -> None:
     first = bare_node.watchdog()
     assert first.wait(10) == 0
-    guard = _holder(bare_node)
+    guard = bare_node.holder()
+    agent = bare_node.agent()
     try:
         assert os.getsid(guard) not in (guard, os.getsid(0)), "no session of ours, and no leader of one"
         files = {os.path.basename(os.readlink(f"/proc/{guard}/fd/{fd}")) for fd in (0, 1, 2)}
         assert files == {"null", "watchdog.log"}
-        agent = bare_node.agent()
         assert os.readlink(f"/proc/{agent.pid}/fd/2").endswith("watchdog.log")
         assert os.path.samefile(f"/proc/{guard}/cwd", "/")
         assert children_of(guard) == [agent.pid]
         bare_node.watchdog().wait(10)
-        assert _holder(bare_node) == guard
+        assert bare_node.holder() == guard
     finally:
         stop = bare_node.watchdog("--stop")
         agent.told(lambda s: s["stop"])
         agent.order("exit", code=0)
         assert stop.wait(10) == 0
     assert not alive(guard)
-
-
-def _holder(node: GuardedNode) -> int:
-    return int((node.state / "watchdog.lock").read_text().split()[0])
 
 
 def test_stop_returns_when_the_guard_is_gone(node: GuardedNode) -> None:
