@@ -7,16 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-
-from pgha.watchdog.guard_log import rotate
+from collections.abc import Callable, Mapping
 
 
 class Journal:
-    """One JSON line an event, with the wall-clock time for people; bounded (the last megabyte and the one before)."""
+    """One JSON line an event, with the wall-clock time for people. `rotate` keeps the file bounded."""
 
-    def __init__(self, path: str) -> None:
-        self._path, self._lock = path, threading.Lock()
+    def __init__(self, path: str, rotate: Callable[[str], None]) -> None:
+        self._path, self._lock, self._rotate = path, threading.Lock(), rotate
 
     def write(self, facts: Mapping[str, object], now_s: float) -> None:
         """Append; a full disk is no reason to stop."""
@@ -25,7 +23,7 @@ class Journal:
         line = json.dumps({"time": shown, "boot_s": round(now_s, 3), **facts}, default=str)
         with self._lock:
             try:
-                rotate(self._path)
+                self._rotate(self._path)
                 with open(self._path, "a", encoding="utf-8") as f:
                     f.write(line + "\n")
             except OSError:

@@ -156,19 +156,17 @@ def _duty(s: Situation) -> Rule | None:
         return _claimed(s)
     if s.server is not Server.PRIMARY:
         return Rule.R310_FENCE_NOT_PRIMARY
-    match s.duty:
-        case Duty.HAND_OVER:
-            return Rule.R400_HAND_OVER
-        case Duty.PREPARE:
-            return Rule.R410_PREPARE
-        case Duty.REFUSE:
-            return Rule.R420_REFUSE
-        case Duty.VOTERS:
-            return Rule.R430_VOTERS
-        case Duty.RECORD:
-            return Rule.R440_RECORD
-        case Duty.NONE:
-            return Rule.R450_HOLD
+    return _DUTIES[s.duty]
+
+
+_DUTIES = {
+    Duty.HAND_OVER: Rule.R400_HAND_OVER,
+    Duty.PREPARE: Rule.R410_PREPARE,
+    Duty.REFUSE: Rule.R420_REFUSE,
+    Duty.VOTERS: Rule.R430_VOTERS,
+    Duty.RECORD: Rule.R440_RECORD,
+    Duty.NONE: Rule.R450_HOLD,
+}
 
 
 def _claimed(s: Situation) -> Rule:
@@ -200,15 +198,15 @@ def _standby(s: Situation) -> Rule:
         return Rule.R600_WAIT_CLAIMANT
     if s.bid is not Bid.NONE:
         return Rule.R560_SEALED_UNTIL_MOVE
-    match s.path:
-        case Path.FOLLOW:
-            return Rule.R570_FOLLOW
-        case Path.REWIND:
-            return Rule.R580_REWIND
-        case Path.CLONE:
-            return Rule.R590_CLONE
-        case Path.UNKNOWN:
-            return Rule.R595_WAIT_PATH
+    return _PATHS[s.path]
+
+
+_PATHS = {
+    Path.FOLLOW: Rule.R570_FOLLOW,
+    Path.REWIND: Rule.R580_REWIND,
+    Path.CLONE: Rule.R590_CLONE,
+    Path.UNKNOWN: Rule.R595_WAIT_PATH,
+}
 
 
 def _down(s: Situation) -> Rule:
@@ -218,19 +216,17 @@ def _down(s: Situation) -> Rule:
 
 
 def _candidate(s: Situation) -> Rule:
-    if s.server is not Server.SEALED or s.bid is Bid.NONE:
-        return Rule.R620_SEAL
-    match s.bid:
-        case Bid.UNPUBLISHED:
-            return Rule.R630_PUBLISH
-        case Bid.BARRED:
-            return Rule.R660_BARRED
-        case Bid.WAITING:
-            return Rule.R640_WAIT_SEALS
-        case Bid.YIELDING:
-            return Rule.R650_YIELD
-        case Bid.COVERED:
-            return Rule.R670_CLAIM
+    return _BIDS[s.bid] if s.server is Server.SEALED else Rule.R620_SEAL
+
+
+_BIDS = {
+    Bid.NONE: Rule.R620_SEAL,
+    Bid.UNPUBLISHED: Rule.R630_PUBLISH,
+    Bid.BARRED: Rule.R660_BARRED,
+    Bid.WAITING: Rule.R640_WAIT_SEALS,
+    Bid.YIELDING: Rule.R650_YIELD,
+    Bid.COVERED: Rule.R670_CLAIM,
+}
 
 
 @dataclass(frozen=True, slots=True)

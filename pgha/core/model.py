@@ -5,12 +5,16 @@ May import nothing of pgha. Times are seconds of CLOCK_BOOTTIME, LSNs are intege
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 MAX_NODE_NAME = 40  # `<node>.<data id>.<epoch>` must fit in PostgreSQL's 63 characters
 BARRIER = "pgha-barrier"  # a standby name nobody has
+
+_LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")  # int() alone would take -1, 1_0 and other scripts' digits
+_EPOCH = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 def format_lsn(lsn: int) -> str:
@@ -20,10 +24,10 @@ def format_lsn(lsn: int) -> str:
 
 def parse_lsn(text: str) -> int:
     """Raises ValueError for anything but PostgreSQL's notation."""
-    high, slash, low = text.partition("/")
-    if not slash or not 1 <= len(high) <= 8 or not 1 <= len(low) <= 8:
-        raise ValueError(f"not an LSN: {text!r}")
-    return (int(high, 16) << 32) | int(low, 16)
+    match = _LSN.fullmatch(text)
+    if not match:
+        raise ValueError(f"not an LSN: {text!r}"[:120])
+    return (int(match[1], 16) << 32) | int(match[2], 16)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,7 +59,7 @@ class Copy:
 def parse_standby_name(text: str) -> tuple[Copy, int] | None:
     """The inverse of Copy.standby_name; None when it is not one of ours."""
     parts = text.split(".")
-    if len(parts) != 3 or not all(parts) or not parts[2].isdecimal():
+    if len(parts) != 3 or not all(parts) or not _EPOCH.fullmatch(parts[2]):
         return None
     return Copy(parts[0], parts[1]), int(parts[2])
 

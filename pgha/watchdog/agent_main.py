@@ -25,6 +25,7 @@ from pgha.core.model import Tenure
 from pgha.core.server import DataIdentity, Running
 from pgha.watchdog import act
 from pgha.watchdog.agent import Agent, Ports
+from pgha.watchdog.guard_log import rotate
 from pgha.watchdog.guard_tree import kill_tree_by_directory
 from pgha.watchdog.link import Link
 
@@ -44,7 +45,7 @@ class Loop:
         self.hinted = True
         self.armed = threading.Condition()
         self.revision, self.seen = 0, 0
-        self.log = Journal(f"{self.node.state_dir}/watchdog.log")
+        self.log = Journal(f"{self.node.state_dir}/watchdog.log", rotate)
         self.link = Link(fd, self.wake.set)
         self.store = EtcdStore(self.node.store, self.clock)
         server = PostgresServer(self.node, self.link, self.clock)

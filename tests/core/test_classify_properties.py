@@ -1,4 +1,4 @@
-"""Classify over any observation: it is total, blind to clock settings and names, and never made bolder by junk or age."""
+"""Classify over any observation: total, blind to clock settings and names, never made bolder by junk or by age."""
 
 from __future__ import annotations
 

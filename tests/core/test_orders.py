@@ -1,4 +1,4 @@
-"""Orders and followers as the holder sees them: each refusal with its text, the stop for a switchover, the voters' view."""
+"""Orders and followers as the holder sees them: each refusal with its text, the stop on order, the voters' view."""
 
 from __future__ import annotations
 
