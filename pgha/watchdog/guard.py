@@ -26,6 +26,7 @@ _LAST_WORDS_S = 0.5
 _TOOLS_PAUSE_S = 0.01
 _TRY_AGAIN_S = 1.0
 _POLL_S = 0.02
+_LEAVE_S = 1.0
 _FOREVER_S = 1e12
 
 
@@ -54,6 +55,7 @@ class Guard:
         self._tools = Tools(self._watch, self._epoll.unregister, self._answer_tool, self._log, self._oom_score)
         self._deadline_s: float | None = None
         self._kill_orders: list[tuple[int, float]] = []
+        self._held: tuple[bytes, float] | None = None  # an order to start, while the killed server leaves
         self._server = Server(data_dir, self._spared, self._log, self._oom_score)
         self._told: dict[str, object] = {}
         self._stop_since_s = self._fast_since_s = 0.0
@@ -72,6 +74,7 @@ class Guard:
             self._tools.turn()
             self._serve(ready)
             self._answer_kill_orders()
+            self._obey_held()
             self._stop_turn()
             self._respawn()
             self._tell()
@@ -113,6 +116,7 @@ class Guard:
     def _set_alarm(self) -> None:
         dues = [self._deadline_s, self._server.due_s(), self._tools.due_s(), self._stop_due_s()]
         dues += [until_s for _, until_s in self._kill_orders]
+        dues.append(self._held[1] if self._held else None)
         if self._agent.due_s is not None and not self._stop_since_s:
             # tools that don't die keep the next agent waiting: their end gives a SIGCHLD, a hanging one is looked at
             dues.append(max(self._agent.due_s, now_s() + (0.0 if self._tools.all_gone() else _TOOLS_PAUSE_S)))
@@ -156,6 +160,7 @@ class Guard:
             return
         if self._agent.reaped(pid, status):
             self._tools.kill_all()
+            self._kill_orders, self._held = [], None  # nobody waits for an answer any more
 
     def _respawn(self) -> None:
         due_s = self._agent.due_s
@@ -204,6 +209,9 @@ class Guard:
             self._set_alarm()  # in force before the answer
             return ""
         if what == "start":
+            if self._server.leaving and self._held is None:
+                self._held = (json.dumps(order).encode(), now_s() + _LEAVE_S)
+                return None
             return self._server.start(
                 _strings(order["argv"]), _environment(order["env"]), _str(order["data_dir"]), _str(order["log_file"])
             )
@@ -218,6 +226,12 @@ class Guard:
             self._tools.start(number, _strings(order["argv"]), _environment(order["env"]), _float(order["deadline_s"]))
             return None
         return f"unknown order {what!r}"
+
+    def _obey_held(self) -> None:
+        """The start that came before the former postmaster was reaped; refused when that takes too long."""
+        if self._held is not None and (not self._server.leaving or now_s() >= self._held[1]):
+            self._obey(self._held[0])
+            self._held = None
 
     def _answer_kill_orders(self) -> None:
         if not self._kill_orders:

@@ -74,6 +74,12 @@ class Server:
         self._log.note("server started", pid=self.postmaster)
         return ""
 
+    @property
+    def leaving(self) -> bool:
+        """The postmaster was killed, and is not reaped yet."""
+        status = guard_tree.status_of(self.postmaster) if self.postmaster else None
+        return status is not None and not status.may_run
+
     def signal(self, name: str) -> None:
         """Signal the postmaster, if there is one. Raises KeyError for a signal that is not allowed."""
         signum = SIGNALS[name]
@@ -95,8 +101,12 @@ class Server:
         """Kill the tree, and go on (see `due_s`) until nothing of it may run."""
         if not self.killing_since_s:
             self.killing_since_s, self._pause_s = now_s(), _AGAIN_S[0]
-        guard_tree.kill_all(self._running_children)
-        guard_tree.kill_all(self._running)  # and whoever is no descendant; found by a walk that takes milliseconds
+        if self.postmaster:
+            guard_tree.send(self.postmaster, signal.SIGSTOP)  # it forks; the others come first
+        children = self._running_children()
+        for pid in sorted(children, key=lambda p: p == self.postmaster):
+            guard_tree.send(pid, signal.SIGKILL)
+        guard_tree.kill_all(lambda: self._strangers(children))  # found by a walk that takes a millisecond
         self._next_s = now_s() + self._pause_s
         self._pause_s = min(self._pause_s * 2, _AGAIN_S[1])
 
@@ -125,16 +135,16 @@ class Server:
         self._next_s = now_s() + (_LOOK_AGAIN_S if self.tree else _LOOK_S)
 
     def _count(self) -> None:
-        """The expensive walk over all processes is made only when no descendant is left."""
-        self.tree = len(self._running_children()) or len(self._running_children()) or len(self._running())
+        """No descendant left? Then look again (see `children_of`), and for those that are none."""
+        children = self._running_children() or self._running_children()
+        self.tree = len(children) + (0 if children and self.killing_since_s else len(self._strangers(children)))
 
     def _running_children(self) -> list[int]:
         return [pid for pid in guard_tree.descendants_of(os.getpid(), self._spared()) if self._counts(pid)]
 
-    def _running(self) -> list[int]:
-        spared = self._spared()
-        pids = {*guard_tree.descendants_of(os.getpid(), spared), *guard_tree.servers_in(self.directory, spared)}
-        return [pid for pid in pids if self._counts(pid)]
+    def _strangers(self, children: list[int]) -> list[int]:
+        pids = guard_tree.servers_in(self.directory, self._spared())
+        return [pid for pid in pids if pid not in children and self._counts(pid)]
 
     def _counts(self, pid: int) -> bool:
         """May it still run, and is it ours to end? (sudo in archive_command is neither ours nor a server.)"""

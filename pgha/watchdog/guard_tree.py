@@ -21,19 +21,22 @@ _HAS_CHILDREN_FILES = os.path.exists("/proc/thread-self/children")  # CONFIG_PRO
 
 
 class Status:
-    """What /proc/PID/status says: name, parent, effective uid, and whether it may still run its own code."""
+    """What /proc/PID/stat says: name, parent, process group, owner, and whether it may still run its own code.
 
-    __slots__ = ("may_run", "name", "parent", "uid")
+    One short line, read in 10 us; /proc/PID/status says the same in 1.5 kB.
+    """
 
-    def __init__(self, text: str, pid: int) -> None:
-        fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-        self.name = fields["Name"]
-        self.parent = int(fields["PPid"])
-        self.uid = int(fields["Uid"].split()[1])
-        pending = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
-        # A task with SIGKILL pending never returns to user space, however long its I/O takes.
-        dead = fields["State"][0] in "ZX" or bool(pending & _SIGKILL_BIT)
-        self.may_run = not (dead or (fields["Threads"].strip() == "1" and _exiting(pid)))
+    __slots__ = ("group", "may_run", "name", "parent", "uid")
+
+    def __init__(self, text: str, uid: int) -> None:
+        head, tail = text.rsplit(") ", 1)
+        self.name = head.split("(", 1)[1]
+        fields = tail.split()  # from the third field of proc(5) on
+        self.parent, self.group, self.uid = int(fields[1]), int(fields[2]), uid
+        exiting = bool(int(fields[6]) & _PF_EXITING) and fields[17] == "1"  # its only thread left user space for good
+        # Field 31: SIGKILL is put before each thread. With it a task never returns to user space, however long its
+        # I/O takes.
+        self.may_run = not (fields[0] in "ZX" or exiting or int(fields[28]) & _SIGKILL_BIT)
 
     @property
     def is_server(self) -> bool:
@@ -44,9 +47,15 @@ class Status:
 def status_of(pid: int) -> Status | None:
     """The status of a process, None when there is none."""
     try:
-        return Status(_text(f"/proc/{pid}/status"), pid)
-    except (OSError, KeyError):  # ends while it is being read
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return None
+    try:
+        return Status(os.read(fd, 4096).decode("utf-8", "replace"), os.fstat(fd).st_uid)
+    except OSError:  # ended meanwhile
+        return None
+    finally:
+        os.close(fd)
 
 
 def children_of(pid: int) -> list[int]:
@@ -201,7 +210,7 @@ def _of_group(pid: int, leaders: Collection[int]) -> bool:
     if pid in leaders:
         return True
     try:
-        return os.getpgid(pid) in leaders
+        return bool(leaders) and os.getpgid(pid) in leaders
     except OSError:
         return False
 
@@ -209,14 +218,6 @@ def _of_group(pid: int, leaders: Collection[int]) -> bool:
 def _children_by_scan(pid: int) -> list[int]:
     states = ((int(name), status_of(int(name))) for name in os.listdir("/proc") if name.isdigit())
     return [child for child, status in states if status is not None and status.parent == pid]
-
-
-def _exiting(pid: int) -> bool:
-    """Has it begun to exit (flag PF_EXITING of proc(5) stat)? It has left user space for good then."""
-    try:
-        return bool(int(_text(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[6]) & _PF_EXITING)
-    except OSError:
-        return True
 
 
 def _text(path: str) -> str:

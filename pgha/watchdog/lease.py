@@ -17,7 +17,7 @@ from pgha.ports import Clock, Committed, Conflict, Guard, Store, StoreDown, Unkn
 from pgha.records import Problem, dump_leader, parse_leader, parse_value
 
 Outcome = Committed | Conflict | Unknown
-DOUBTS_MAX = 8
+DOUBTS_MAX = 1000  # attempts of unknown outcome that are remembered; an older one that is seen ends the tenancy
 
 
 class LeaseKeeper:
@@ -73,8 +73,7 @@ class LeaseKeeper:
             self._settle()
             if self._leader is None or (wanted := change(self._leader)) is None:
                 return Conflict()
-            new = replace(wanted, beat=self._leader.beat + 1)
-            return self._commit(new, guards, writes)
+            return self._commit(replace(wanted, beat=self._beat(self._leader)), guards, writes)
 
     def renew(self, *, healthy: bool, position_lsn: int) -> float:
         """One renewal when it is due; seconds until the next look. Without `healthy` nothing is renewed."""
@@ -95,12 +94,16 @@ class LeaseKeeper:
                 return 0.05
             return max(0.0, self._next_s - self.clock.now_s())
 
-    @staticmethod
-    def _renewal(leader: Leader, lsn: int) -> Leader:
+    def _beat(self, held: Leader) -> int:
+        """Of the next attempt. No two attempts are equal: the one that is seen in the store tells when it was sent
+        (the time of a later one would be too young, and others count H from what they saw)."""
+        return 1 + max(leader.beat for leader in (held, *(doubt for doubt, _ in self._doubts)))
+
+    def _renewal(self, leader: Leader, lsn: int) -> Leader:
         position = leader.position
         if leader.tenure is Tenure.HELD and position.timeline == leader.epoch:
             position = replace(position, lsn=max(position.lsn, lsn))
-        return replace(leader, beat=leader.beat + 1, position=position)
+        return replace(leader, beat=self._beat(leader), position=position)
 
     def _commit(self, new: Leader, guards: Sequence[Guard], writes: Sequence[Write]) -> Outcome:
         sent_s = self.clock.now_s()

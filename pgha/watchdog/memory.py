@@ -34,10 +34,11 @@ class NodeMemory:
     ) -> None:
         self._keep, self._node, self._new_id, self._lock = keep, node, new_id, lock
         body = keep.load()
-        if body and body.get("schema") != SCHEMA:
-            raise ValueError(f"memory of schema {body.get('schema')!r}, this version knows {SCHEMA}")
+        schema = body.get("schema")
+        if body and (schema != SCHEMA or isinstance(schema, bool)):
+            raise ValueError(f"memory of schema {schema!r}, this version knows {SCHEMA}"[:120])
         self.value = _memory(body)
-        self._copies = [c for c in (_copy(x) for x in [body.get("data"), *_list(body.get("copies"))]) if c]
+        self._copies = _copies(body)
 
     def update(self, **changes: object) -> None:
         """Change these fields durably; nothing is written when they are so already."""
@@ -70,12 +71,12 @@ class NodeMemory:
         """A new data id for this directory, durable before it returns."""
         with self._lock:
             ident = self._new_id()
-            self._copies = [*self._copies[-7:], KnownCopy(ident, identity)]
-            self._save(self.value)
+            self._save(self.value, [*self._copies[-7:], KnownCopy(ident, identity)])
             return ident
 
-    def _save(self, new: Memory) -> None:
-        seal = new.seal
+    def _save(self, new: Memory, copies: list[KnownCopy] | None = None) -> None:
+        """Nothing is known here that is not on disk: also when `save` raises."""
+        seal, copies = new.seal, self._copies if copies is None else copies
         self._keep.save(
             {
                 "schema": SCHEMA,
@@ -95,43 +96,57 @@ class NodeMemory:
                 },
                 "copies": [
                     {"id": c.ident, "device": c.identity.device, "inode": c.identity.inode, "system": c.identity.system}
-                    for c in self._copies
+                    for c in copies
                 ],
             }
         )
-        self.value = new
+        self.value, self._copies = new, copies
 
 
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _int(body: Mapping[str, object], name: str) -> int:
-    value = body.get(name, 0)
+def _int(body: Mapping[str, object], name: str, default: int | None = None) -> int:
+    value = body.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"memory: {name} is {value!r}"[:120])
+    return value
+
+
+def _word(body: Mapping[str, object], name: str, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str):
         raise ValueError(f"memory: {name} is {value!r}"[:120])
     return value
 
 
 def _memory(body: Mapping[str, object]) -> Memory:
     raw = body.get("seal")
-    seal = None
-    if isinstance(raw, dict):
-        copy = Copy(str(raw["node"]), str(raw["data"]))
-        seal = Seal(_int(raw, "revision"), copy, Position(_int(raw, "timeline"), _int(raw, "lsn")))
+    if raw is not None and not isinstance(raw, dict):
+        raise ValueError(f"memory: seal is {raw!r}"[:120])
     return Memory(
-        cluster=str(body.get("cluster", "")),
-        epoch=_int(body, "epoch"),
-        beat=_int(body, "beat"),
-        revision=_int(body, "revision"),
-        claimed=_int(body, "claimed"),
-        catch_up=_int(body, "catch_up"),
-        seal=seal,
+        cluster=_word(body, "cluster", ""),
+        epoch=_int(body, "epoch", 0),
+        beat=_int(body, "beat", 0),
+        revision=_int(body, "revision", 0),
+        claimed=_int(body, "claimed", 0),
+        catch_up=_int(body, "catch_up", 0),
+        seal=None if raw is None else _seal(raw),
     )
 
 
-def _copy(raw: object) -> KnownCopy | None:
-    if not isinstance(raw, dict):
-        return None
-    identity = DataIdentity(_int(raw, "device"), _int(raw, "inode"), str(raw.get("system", "")))
-    return KnownCopy(str(raw["id"]), identity)
+def _seal(raw: Mapping[str, object]) -> Seal:
+    position = Position(_int(raw, "timeline"), _int(raw, "lsn"))
+    return Seal(_int(raw, "revision"), Copy(_word(raw, "node"), _word(raw, "data")), position)
+
+
+def _copies(body: Mapping[str, object]) -> list[KnownCopy]:
+    found = body.get("copies", [])
+    if not isinstance(found, list):
+        raise ValueError(f"memory: copies is {found!r}"[:120])
+    first = body.get("data")  # bootstrap's own, until the first save
+    return [_copy(raw) for raw in (found if first is None else [first, *found])]
+
+
+def _copy(raw: object) -> KnownCopy:
+    if not isinstance(raw, dict) or not raw.get("id"):
+        raise ValueError(f"memory: copies has {raw!r}"[:120])
+    identity = DataIdentity(_int(raw, "device"), _int(raw, "inode"), _word(raw, "system"))
+    return KnownCopy(_word(raw, "id"), identity)

@@ -26,11 +26,15 @@ Undo = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """broken: the rule that does not hold. seen_by: invariants, any of which may be the first to see it."""
+    """broken: the rule that does not hold. seen_by: invariants, any of which may be the first to see it.
+
+    kinds: the faults under which it shows; None: as the seeds draw them.
+    """
 
     broken: str
     seen_by: tuple[str, ...]
     plant: Callable[[], Undo]
+    kinds: tuple[str, ...] | None = None
 
 
 def _swap(owner: object, name: str, new: object) -> Undo:
@@ -265,14 +269,16 @@ def _swap_action(action: decide_module.Action, new: Callable[[act.Agent, act.Obs
     return undo
 
 
+DELUDED = ("delusion", "kill_agent")
+
 BUGS: dict[str, Bug] = {
     "seal_leaks": Bug("a sealed standby goes on receiving", ("I6",), _seal_leaks),
     "one_seal_less": Bug("one seal less than n - k + 1 is taken for cover", ("I1",), _one_seal_less),
     "any_revision": Bug("a claim does not compare the key's revision", ("I5",), _any_revision),
     "underreport": Bug("a seal names the start of a page, not the end of the WAL", ("I6",), _underreport),
     "trial_follow": Bug("following is tried, not decided", ("I1",), _trial_follow),
-    "unseal_free": Bug("a node follows while its seal names the present revision", ("I6",), _unseal_free),
-    "forgets_seal": Bug("the seal is not durable", ("I6",), _forgets_seal),
+    "unseal_free": Bug("a node follows while its seal names the present revision", ("I6",), _unseal_free, DELUDED),
+    "forgets_seal": Bug("the seal is not durable", ("I6",), _forgets_seal, DELUDED),
     "lease_from_reply": Bug("a renewal counts from its answer, or later", ("I4",), _lease_from_reply),
     "fence_late": Bug("the guard's deadline is 3 s late and nothing stops before", ("I3", "I4"), _fence_late),
     "release_early": Bug("released while the server still stops", ("I8",), _release_early),
@@ -280,7 +286,7 @@ BUGS: dict[str, Bug] = {
     "names_late": Bug("promoted with '' and given its names later", ("I7",), _names_late),
     "no_barrier": Bug("names change without the barrier", ("I7",), _no_barrier),
     "names_before_entry": Bug("names change before their entry is listed", ("I7",), _names_before_entry),
-    "drop_early": Bug("older entries are dropped before the new voters have the WAL", ("I1",), _drop_early),
+    "drop_early": Bug("older entries are dropped before the new voters have the WAL", ("I7",), _drop_early),
     "claim_forgets": Bug("a claim does not keep the entries it found", ("I5",), _claim_forgets),
     "own_timeline": Bug("PostgreSQL chooses the timeline's number", ("I5",), _own_timeline),
 }

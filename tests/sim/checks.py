@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pgha import records
-from pgha.core.model import Leader, Member, Rule, Tenure, parse_standby_name
+from pgha.core.model import Copy, Leader, Member, Rule, Tenure, parse_standby_name
 from pgha.core.timing import timing_for
 from pgha.errors import Refused
 from pgha.ports import Entry, Guard, ServerTrouble, Write
@@ -41,6 +41,7 @@ class Checks:
         self.branches: list[Branch] = []
         self.holders: dict[int, str] = {}
         self.first_ack: dict[int, tuple[str, float]] = {}
+        self.clocks_lie = False  # then no lease holds, and everything but I3 and I4 must hold all the same
         self.acks = 0
         self.promotions = 0
         self.last_ack = 0.0
@@ -77,6 +78,8 @@ class Checks:
         if old is None or (old.epoch, old.tenure, old.sync) != (new.epoch, new.tenure, new.sync):
             rules = " | ".join(records.rule_text(r) for r in new.sync)
             self.world.trace(sender, "key", f"{new.tenure.value} e{new.epoch} {new.holder} beat {new.beat} [{rules}]")
+        if old is not None and new.epoch == old.epoch and len(new.sync) < len(old.sync):
+            self._still_covered(new)
         if sender in self.nodes and new.tenure is not Tenure.RELEASED:
             self.renewed[sender] = (new.epoch, sent)
         if new.tenure is Tenure.HELD:
@@ -90,6 +93,8 @@ class Checks:
         if new.epoch == old.epoch:
             if (new.holder, new.incarnation) != (old.holder, old.incarnation) or sender != old.holder.node:
                 self.world.fail("I5", f"epoch {new.epoch} went from {old.holder} to {new.holder}, written by {sender}")
+            if new.beat != old.beat + 1 or (old.tenure is Tenure.HELD and new.tenure is Tenure.CLAIMED):
+                self.world.fail("I5", f"epoch {new.epoch}: beat {old.beat} was followed by {new.beat} ({new.tenure.value})")
             if old.tenure is Tenure.RELEASED:
                 self.world.fail("I5", f"epoch {new.epoch} was released and came back")
         elif new.epoch != old.epoch + 1 or new.tenure is not Tenure.CLAIMED or new.holder.node != sender:
@@ -117,7 +122,7 @@ class Checks:
     def on_accept(self, node: Node, branch: Branch) -> None:
         """A primary writes a client's commit to its WAL."""
         leader, now = self.leader, self.world.now
-        if leader is None or node.excused:
+        if leader is None or node.excused or self.clocks_lie:
             return
         if self.announced > branch.timeline and leader.holder.node != node.name:
             self.world.fail("I3", f"{node.name} accepts on timeline {branch.timeline}, epoch {self.announced} is announced")
@@ -138,8 +143,9 @@ class Checks:
         for other, (name, at) in self.first_ack.items():
             if other > epoch and name != node.name and at < row.sent:
                 self.world.fail("I2", f"{node.name} acknowledges on {epoch} a row sent after {name} acknowledged on {other}")
-        if self.branches and self.branches[-1] is not branch:
-            self._holds("I1", self.branches[-1], self.branches[-1].fork, branch, f"{node.name} acknowledges; the newer primary")
+        newest = max(self.branches, key=lambda b: b.timeline)
+        if newest is not branch:
+            self._holds("I1", newest, newest.fork, branch, f"{node.name} acknowledges; the newer primary")
         leader = self.leader
         if leader is not None and leader.epoch == epoch and leader.holder.node == node.name:
             self._listed(node, rule, leader)
@@ -158,12 +164,31 @@ class Checks:
         said = ", ".join(sorted(str(c) for c in copies))
         self.world.fail("I7", f"{node.name} acknowledges under {rule.k} of ({said}), listed: {listed}")
 
+    def _still_covered(self, new: Leader) -> None:
+        """Entries went: whatever was acknowledged is with k voters of the last one (a copy that is lost counts as one)."""
+        last = new.sync[-1]
+        for branch in (b for b in self.branches if b.acked and last.voters):
+            have = sum(1 for copy in last.voters if self._has(copy, branch))
+            if have < last.k:
+                rule = records.rule_text(last)
+                self.world.fail("I7", f"entries dropped, {rule} has timeline {branch.timeline} to {branch.acked} {have} times")
+
+    def _has(self, copy: Copy, branch: Branch) -> bool:
+        node = self.nodes[copy.node]
+        data = node.pg.data
+        if data is None or node.inode_of(copy.data) != data.inode:
+            return True
+        limit = limit_on(data.branch, data.lsn, branch)
+        return limit is not None and limit >= branch.acked
+
     def on_promotion(self, node: Node, branch: Branch) -> None:
         """A server is about to become writable on this branch."""
         self.promotions += 1
         leader = self.leader
         assert branch.parent is not None
         for older in self.branches:
+            if self.clocks_lie and older.timeline > branch.timeline:
+                continue  # a claimant that was overtaken: nobody confirms what it writes
             self._holds("I1", branch.parent, branch.fork, older, f"{node.name} is promoted into {branch.timeline}: it")
             if older.timeline >= branch.timeline:
                 self.world.fail("I5", f"{node.name} opens timeline {branch.timeline}, {older.timeline} was there already")

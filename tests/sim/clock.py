@@ -27,6 +27,10 @@ class SimClock:
         """It stood still for so many true seconds."""
         self._base -= seconds * self.rate
 
+    def jump(self, seconds: float) -> None:
+        """It goes wrong, as no clock may."""
+        self._base += seconds
+
     def sleep(self, seconds: float) -> None:
         """Wait, as this node counts seconds."""
         self.world.me().wait(max(seconds, LEAST_S) / self.rate)

@@ -31,7 +31,10 @@ KINDS = (
     "hang_server",
     "switchover",
     "wipe",
+    "clock_jump",
+    "delusion",
 )
+LYING = ("clock_jump", "delusion")
 
 
 class Faults:
@@ -40,7 +43,7 @@ class Faults:
     def __init__(self, cluster: Cluster, *, until: float, kinds: tuple[str, ...] | None = None) -> None:
         self.cluster, self.world, self.until = cluster, cluster.world, until
         rng = self.world.rng
-        drawn = tuple(k for k in KINDS if rng.random() < 0.4) or (rng.choice(KINDS),)
+        drawn = tuple(k for k in KINDS if rng.random() < (0.1 if k in LYING else 0.4)) or (rng.choice(KINDS),)
         self.kinds = drawn if kinds is None else kinds
         self.pause = rng.choice((2.0, 5.0, 5.0, 10.0, 20.0))
         self.orders = 0
@@ -79,6 +82,8 @@ class Faults:
             "hang_server": self._hang,
             "switchover": lambda n: self._switchover(),
             "wipe": self._wipe,
+            "clock_jump": self._clock_jump,
+            "delusion": lambda n: self._delusion(),
         }
         self.world.trace(node.name, "FAULT", kind)
         hits[kind](node)
@@ -147,6 +152,28 @@ class Faults:
         node.power_off()
         node.pg.data = None
         self.world.after(self._long(), node.power_on)
+
+    def _clock_jump(self, node: Node) -> None:
+        """Clocks that lie: the seals must hold without any clock. A node's own, or everybody's but the holder's."""
+        leader, rng = self.cluster.checks.leader, self.world.rng
+        self.cluster.checks.clocks_lie = True
+        everybody = leader is not None and rng.random() < 0.6
+        for other in self.cluster.nodes.values():
+            if other is node or (everybody and leader is not None and other.name != leader.holder.node):
+                other.clock.jump(rng.uniform(1.0, 12.0))
+
+    def _delusion(self) -> None:
+        """A standby thinks that the holder is silent, seals, and its agent dies; the holder is well and can't say so."""
+        leader, rng, nodes = self.cluster.checks.leader, self.world.rng, self.cluster.nodes
+        if leader is None:
+            return
+        holder = leader.holder.node
+        victim = rng.choice([n for n in nodes.values() if n.name != holder])
+        self.cluster.checks.clocks_lie = True
+        self.cluster.links.cut.update(((holder, STORE), (STORE, holder)))
+        self.world.after(rng.uniform(1.0, 4.0), self.cluster.links.heal, (holder, STORE), (STORE, holder))
+        victim.clock.jump(rng.uniform(6.0, 12.0))
+        self.world.after(rng.uniform(0.05, 0.6), self._kill_agent, victim)
 
     # -- network and store ---------------------------------------------------------------------------------------
 

@@ -61,6 +61,11 @@ class Node(Place):
         self.cluster.inodes += 1
         return self.cluster.inodes
 
+    def inode_of(self, data: str) -> int:
+        """Of the directory that this node knows by that id; 0 when none."""
+        copies = json.loads(self.disk).get("copies", [])
+        return next((int(c["inode"]) for c in copies if c["id"] == data), 0)
+
     @property
     def agent(self) -> AgentProcess | None:
         """The one that is connected to the guard."""

@@ -62,7 +62,8 @@ def simulate(
     with _quick(), bugs.planted(bug):
         cluster = Cluster(seed, echo=echo)
         world = cluster.world
-        faults = Faults(cluster, until=faults_s)
+        kinds = bugs.BUGS[bug].kinds if bug else None
+        faults = Faults(cluster, until=faults_s, kinds=kinds)
         recovered_s = 0.0
         if world.run(faults_s) and live:
             faults.heal()
@@ -122,7 +123,8 @@ def main() -> int:
     seeds = [args.seed] if args.seed is not None else range(args.first, args.first + args.seeds)
     began, simulated, acks, failed, promotions, slowest = time.monotonic(), 0.0, 0, 0, 0, 0.0
     for seed in seeds:
-        verdict = simulate(seed, bug=args.bug, faults_s=args.seconds, echo=print if args.trace else None)
+        echo = print if args.trace else None
+        verdict = simulate(seed, bug=args.bug, faults_s=args.seconds, echo=echo, live=not args.bug)
         simulated, acks = simulated + verdict.simulated_s, acks + verdict.acks
         promotions, slowest = promotions + verdict.promotions, max(slowest, verdict.recovered_s)
         if verdict.failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from pgha.nodefile import NodeFile, Peer, StoreAccess, dump
 from pgha.watchdog.guard_os import now_s
@@ -50,6 +53,24 @@ def alive(pid: int) -> bool:
 def stopped(pid: int) -> bool:
     """Did SIGSTOP reach it?"""
     return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process is in a cgroup freezer: SIGKILL stays pending, as it does in I/O that hangs. Skips without one."""
+    group = Path(f"/sys/fs/cgroup/freezer/pgha-test-{pid}")
+    if not os.access(group.parent, os.W_OK):
+        pytest.skip("no cgroup freezer (v1) to write to")
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+        (group / "freezer.state").write_text("FROZEN")
+        until(lambda: (group / "freezer.state").read_text() == "FROZEN\n", 2, "it is frozen")
+        yield
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        until(lambda: not (group / "cgroup.procs").read_text(), 5, "the thawed one is dead")
+        group.rmdir()
 
 
 class Refusal(Exception):

@@ -7,13 +7,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from pgha.watchdog.guard_os import now_s
 from pgha.watchdog.guard_tree import kill_tree_by_directory, remove_stale_pid_file, tree_of
-from tests.watchdog.guarded_node import AS_USER, ENV, USER, AgentHandle, GuardedNode, Refusal, alive, stopped, until
+from tests.watchdog.guarded_node import (
+    AS_USER,
+    ENV,
+    USER,
+    AgentHandle,
+    GuardedNode,
+    Refusal,
+    alive,
+    frozen,
+    stopped,
+    until,
+)
 
 Session = psycopg.Connection[tuple[object, ...]]
 
@@ -169,6 +181,22 @@ def test_an_order_to_kill_the_tree_is_answered_when_it_is_empty(node: GuardedNod
     assert _then(answer, "postmaster") and _then(answer, "tree") == 1, "the next one may come, and is known at once"
     agent.call("deadline", at_s=None)
     assert alive(int(str(_then(answer, "postmaster")))), "the order to kill was for the former one"
+
+
+def test_who_has_sigkill_pending_does_not_count_although_it_hangs(node: GuardedNode, sessions: list[Session]) -> None:
+    _, agent = node.guard()
+    postmaster = node.start_server(agent)
+    sessions += busy(node, 2)
+    backend = sessions[0].info.backend_pid
+    with frozen(backend):
+        began_s = now_s()
+        os.kill(postmaster, signal.SIGKILL)
+        agent.told(gone)
+        assert now_s() - began_s < 1
+        state = Path(f"/proc/{backend}/status").read_text()
+        assert "State:\tD" in state, "it is still there, and was not waited for"
+        assert agent.call("kill_tree", deadline_s=now_s() + 1) is True
+        assert kill_tree_by_directory(str(node.data), now_s() + 1)
 
 
 def test_a_server_starts_at_once_after_its_tree_was_killed_again_and_again(node: GuardedNode) -> None:
