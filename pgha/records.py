@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TypeVar
 
 from pgha.core.model import (
@@ -166,6 +167,10 @@ class _Reader:
             value = float(value)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise ValueError(f"{name}: expected {kind.__name__}, found {value!r}"[:120])
+        if isinstance(value, float) and not isfinite(value):
+            raise ValueError(f"{name}: {value} is no number")  # JSON has none, Python's reader has
+        if isinstance(value, str):
+            _text(value)
         return value
 
     def count(self, name: str, default: int | None = None) -> int:
@@ -180,6 +185,13 @@ class _Reader:
 
     def copy(self, name: str) -> Copy:
         return _copy(self.get(name, str))
+
+
+def _text(value: object) -> str:
+    """Half a character (a lone surrogate) can be neither shown nor written: UnicodeEncodeError, a ValueError."""
+    text = str(value)
+    text.encode()
+    return text
 
 
 def _lsn(value: object) -> int:
@@ -207,9 +219,9 @@ def _parse_rule(body: object) -> Rule:
 
 
 def _fork(pair: object) -> tuple[int, int]:
-    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], int):
+    if not isinstance(pair, list) or len(pair) != 2:
         raise ValueError(f"not a fork: {pair!r}"[:120])
-    return pair[0], _lsn(pair[1])
+    return _Reader({"timeline": pair[0]}).count("timeline"), _lsn(pair[1])
 
 
 def parse_leader(r: _Reader) -> Leader:
@@ -237,11 +249,13 @@ def parse_member(r: _Reader) -> Member:
     if raw is not None:
         s = _Reader(raw)
         seal = Seal(s.count("revision"), s.copy("copy"), s.position("position"))
+        if seal.copy.node != r.get("node", str):
+            raise ValueError(f"seal: a node speaks for itself only, not for {seal.copy.node!r}"[:120])
     standbys: dict[str, tuple[str, int]] = {}
     for name, pair in r.get("standbys", dict, {}).items():
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"standbys: {pair!r}"[:120])
-        standbys[name] = (str(pair[0]), _lsn(pair[1]))
+        standbys[_text(name)] = (_text(pair[0]), _lsn(pair[1]))
     return Member(
         node=r.get("node", str),
         incarnation=r.get("incarnation", str),
@@ -311,7 +325,7 @@ def parse_event(r: _Reader) -> Event:
         kind=r.get("kind", str),
         reason=r.get("reason", str),
         position=r.position("position"),
-        phases_ms={str(k): float(v) for k, v in r.get("phases_ms", dict, {}).items() if isinstance(v, int | float)},
+        phases_ms={_text(k): float(v) for k, v in r.get("phases_ms", dict, {}).items() if isinstance(v, int | float)},
         asked_by=r.get("asked_by", str, ""),
         at=r.get("at", float, 0.0),
         loss_bytes=r.count("loss_bytes", 0),
@@ -355,6 +369,8 @@ def parse_snapshot(cluster: str, revision: int, entries: Mapping[str, tuple[byte
                 parsed = Problem(key, f"says it is {parsed.node!r}"[:120])
         elif folder == "history":
             parsed = parse_value(key, value, parse_event)
+            if isinstance(parsed, Event) and str(parsed.epoch) != name:
+                parsed = Problem(key, f"says it is of epoch {parsed.epoch}")
         else:
             parsed = Problem(key, "not a key of pgha")
         if isinstance(parsed, Problem):

@@ -55,6 +55,15 @@ class ServerFiles:
         there = os.stat(self.data)
         return DataIdentity(there.st_dev, there.st_ino, found.system)
 
+    def still_starting(self) -> bool:
+        """postmaster.pid says so: no connection would be taken (its line 8, src/include/utils/pidfile.h)."""
+        try:
+            with open(self.path("postmaster.pid"), encoding="ascii", errors="replace") as f:
+                lines = f.read().splitlines()
+        except OSError:
+            return True
+        return len(lines) < 8 or lines[7].strip() == "starting"
+
     def write_live(self, text: str) -> bool:
         """Replace the live settings; False when they were these already.
 

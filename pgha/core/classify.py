@@ -16,6 +16,7 @@ START_S = 300.0  # recovery of a standby may take this long
 STANDBY_SILENT = 2.0  # a standby that has not answered for this many H is ended and started again
 STOP_S = 10.0  # a fast stop may take this long
 CLAIM_S = 10.0  # from a claim to being writable
+CLIENTS_FIRST_S = 0.5  # after a claim: history and the first checkpoint wait until clients are back
 CATCH_UP_STARTS = 3  # a rewound directory that does not come up by then is cloned anew
 LAG_MAX = 16 * 1024 * 1024  # a switchover's target may be this many bytes behind
 
@@ -273,7 +274,8 @@ def _duty(obs: Observation) -> Duty:
         return Duty.HAND_OVER if obs.prepared == order.ident else Duty.PREPARE
     state = voter_view(obs)
     step = voters.next_step(state) if state is not None else voters.Settled()
-    record = view.leader.epoch not in view.history or not view.leader.checkpointed
+    settled = obs.now_s - obs.tenancy.claimed_s > CLIENTS_FIRST_S
+    record = settled and (view.leader.epoch not in view.history or not view.leader.checkpointed)
     if isinstance(step, voters.Settled) or (record and isinstance(step, voters.WaitFlush)):
         return Duty.RECORD if record else Duty.NONE
     return Duty.VOTERS

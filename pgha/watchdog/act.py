@@ -180,7 +180,7 @@ def claim(agent: Agent, obs: Observation) -> None:
         deadline_s=sent_s + agent.timing.a_s,
     )
     if isinstance(outcome, Committed):
-        agent.ports.link.deadline(sent_s + agent.timing.f_hard_s)
+        agent.arm(sent_s)
         agent.lease.adopt(new, outcome.revision, sent_s=sent_s, claimed_s=sent_s)
         agent.knows_key = True
     if not isinstance(outcome, Unknown):
@@ -195,7 +195,7 @@ def promote(agent: Agent, obs: Observation) -> None:
     if leader is None or leader.tenure is not Tenure.CLAIMED or leader.holder != obs.copy:
         return
     server = agent.ports.server
-    agent.ports.link.deadline(tenancy.sent_s + agent.timing.f_hard_s)
+    agent.arm(tenancy.sent_s)
     try:
         if not server.prepare_promotion(leader.epoch, _names(agent, leader)):
             agent.notes.problem = "the names could not be put in force"

@@ -78,6 +78,7 @@ class Agent:
         self.incarnation = ports.link.state().incarnation
         self.root = records.prefix(node.cluster)
         self.memory = NodeMemory(ports.keep, node.node, new_id=ports.new_id, lock=ports.new_lock())
+        self.armed = True  # for all a fresh agent knows
         self.timing = timing_for(6.0)
         self.settings = Settings()
         self.lease = self._keeper()
@@ -97,7 +98,7 @@ class Agent:
             self.root + "leader",
             timing=self.timing,
             lock=self.ports.new_lock(),
-            renewed=lambda sent_s: self.ports.link.deadline(sent_s + self.timing.f_hard_s),
+            renewed=self.arm,
         )
 
     # -- the three loops' bodies -------------------------------------------------------------------------
@@ -111,6 +112,7 @@ class Agent:
             self.read_store()
         self.knows_key = False
         obs = self.observe()
+        self._disarm(obs)
         situation = classify(obs)
         rule = choose(situation)
         self._repeats = self._repeats + 1 if rule is self.rule else 0
@@ -122,6 +124,17 @@ class Agent:
         if rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S:
             self.publish(obs, rule)
         return self._pace(obs, rule)
+
+    def _disarm(self, obs: Observation) -> None:
+        """Nothing held and no process left: the guard's deadline of an earlier tenancy must not end the next server."""
+        if self.armed and obs.tenancy.epoch == 0 and obs.server.running in (Running.DOWN, Running.NO_DATA):
+            self.ports.link.deadline(None)
+            self.armed = False
+
+    def arm(self, sent_s: float) -> None:
+        """The guard kills the whole tree at F_hard after the last renewal that succeeded was sent."""
+        self.armed = True
+        self.ports.link.deadline(sent_s + self.timing.f_hard_s)
 
     def renew(self) -> float:
         """The lease's round: no disk, no SQL, no subprocess."""

@@ -229,6 +229,8 @@ class Guard:
 
     def _obey_held(self) -> None:
         """The start that came before the former postmaster was reaped; refused when that takes too long."""
+        if self._agent.fileno() < 0:
+            self._held = None
         if self._held is not None and (not self._server.leaving or now_s() >= self._held[1]):
             self._obey(self._held[0])
             self._held = None

@@ -81,7 +81,8 @@ class Tools:
         self._read(tool)
         self._close(tool)
         self._log.note("tool ended", pid=pid, code=code)
-        self._answer(tool.order, code, tool.tail.decode("utf-8", "replace"))
+        if tool.order:
+            self._answer(tool.order, code, tool.tail.decode("utf-8", "replace"))
         return True
 
     def due_s(self) -> float | None:
@@ -96,8 +97,9 @@ class Tools:
                 self._kill(pid, tool)
 
     def kill_all(self) -> None:
-        """The agent that ordered them is gone."""
+        """The agent that ordered them is gone. The next one counts its orders anew: no answer must reach it."""
         for pid, tool in self._tools.items():
+            tool.order = 0
             self._kill(pid, tool)
 
     def all_gone(self) -> bool:

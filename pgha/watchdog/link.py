@@ -41,7 +41,7 @@ class Link:
         self._sock = socket.socket(fileno=fd)
         self._sock.set_inheritable(False)
         self._sock.settimeout(None)
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1)  # 0 is nobody's
         self._news = threading.Condition()
         self._sending = threading.Lock()
         self._answers: dict[int, dict[str, object]] = {}

@@ -17,6 +17,8 @@ from pgha.watchdog.agent import Agent
 KILL_S = 2.0
 STOP_S = 8.0
 TARGET_REPLAY_S = 1.0
+LOOK_S = 0.03  # between looks at the target's member key when no hint comes
+OTHERS_FIRST_S = 0.3  # with another voter there, the old primary comes back after the new one is writable
 
 
 def _advance(agent: Agent, obs: Observation, phase: str, answer: str = "") -> Order | None:
@@ -100,7 +102,7 @@ def _await_replay(agent: Agent, order: Order, end: Position) -> None:
         member = records.parse_value(key, entry.value, records.parse_member) if entry else None
         if member is not None and not isinstance(member, records.Problem) and member.replay >= end:
             return
-        agent.ports.store.wait(key, snap.revision, deadline_s=min(until_s, clock.now_s() + 0.05))
+        agent.ports.store.wait(agent.root, snap.revision, deadline_s=min(until_s, clock.now_s() + LOOK_S))
 
 
 def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
@@ -127,5 +129,7 @@ def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
     if isinstance(outcome, Committed):
         agent.lease.forget()
         agent.ports.link.deadline(None)
+        if view.leader and any(len(r.voters) > 1 for r in view.leader.sync):
+            agent.notes.start_after_s = agent.ports.clock.now_s() + OTHERS_FIRST_S
     agent.notes.sealed = None
     agent.note("handed", target=order.target, clean=clean, outcome=type(outcome).__name__)

@@ -1,6 +1,6 @@
 """A whole cluster of real processes on this machine, as `pgha demo up` makes it, to be looked at and put right again.
 
-May use the operations on local clusters; what a scenario does to it is in `faults`, what it means to a client in `writing`.
+May use the operations on local clusters. What is done to it is in `faults`, what a client sees of it in `writing`.
 """
 
 from __future__ import annotations

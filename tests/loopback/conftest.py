@@ -52,7 +52,7 @@ def client(cluster: Cluster) -> Iterator[Writing]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failure comes with the ends of the logs, taken before anything is put right."""
-    report: pytest.TestReport = yield  # type: ignore[misc,assignment]  # pluggy's wrappers are sent the result
+    report: pytest.TestReport = yield  # type: ignore[assignment]  # pluggy sends it the result
     if report.failed and report.when in ("call", "teardown"):
         for cluster in _made:
             report.sections += cluster.log_ends()

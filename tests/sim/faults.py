@@ -163,17 +163,33 @@ class Faults:
                 other.clock.jump(rng.uniform(1.0, 12.0))
 
     def _delusion(self) -> None:
-        """A standby thinks that the holder is silent, seals, and its agent dies; the holder is well and can't say so."""
+        """A standby that is behind thinks that the holder is silent, seals, and its agent dies; the holder is well."""
         leader, rng, nodes = self.cluster.checks.leader, self.world.rng, self.cluster.nodes
-        if leader is None:
+        if leader is None or leader.holder.node not in nodes:
             return
         holder = leader.holder.node
         victim = rng.choice([n for n in nodes.values() if n.name != holder])
         self.cluster.checks.clocks_lie = True
-        self.cluster.links.cut.update(((holder, STORE), (STORE, holder)))
-        self.world.after(rng.uniform(1.0, 4.0), self.cluster.links.heal, (holder, STORE), (STORE, holder))
+        self.cluster.links.cut.add((holder, victim.name))
+        self.world.after(rng.uniform(0.8, 1.6), self._delude, victim, holder)
+        self.world.after(6.0, self.cluster.links.heal, (holder, victim.name))
+
+    def _delude(self, victim: Node, holder: str) -> None:
+        rng, links = self.world.rng, self.cluster.links
+        links.cut.update(((holder, STORE), (STORE, holder)))
+        self.world.after(rng.uniform(2.5, 5.0), links.heal, (holder, STORE), (STORE, holder))
         victim.clock.jump(rng.uniform(6.0, 12.0))
-        self.world.after(rng.uniform(0.05, 0.6), self._kill_agent, victim)
+        self._await_seal(victim, holder, self.world.now + 3.0)
+
+    def _await_seal(self, victim: Node, holder: str, until: float) -> None:
+        """Its agent is killed once the seal is out."""
+        member = self.cluster.checks.members.get(victim.name)
+        seal = member.seal if member else None
+        if (seal is None or seal.revision != self.cluster.checks.leader_revision) and self.world.now < until:
+            self.world.after(0.01, self._await_seal, victim, holder, until)
+            return
+        self._kill_agent(victim)
+        self.world.after(0.05, self.cluster.links.heal, (holder, victim.name))
 
     # -- network and store ---------------------------------------------------------------------------------------
 

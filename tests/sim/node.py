@@ -38,6 +38,7 @@ class Node(Place):
         self.rate = rate
         self.clock = SimClock(cluster.world, rate, cluster.world.span(1.0, 30.0))
         self.disk = json.dumps({"schema": 1, "cluster": IDENT})
+        self._inodes: tuple[str, dict[str, int]] = ("", {})
         self.powered = True
         self.excused_until = -1.0
         self.excused_life = -1
@@ -63,8 +64,10 @@ class Node(Place):
 
     def inode_of(self, data: str) -> int:
         """Of the directory that this node knows by that id; 0 when none."""
-        copies = json.loads(self.disk).get("copies", [])
-        return next((int(c["inode"]) for c in copies if c["id"] == data), 0)
+        if self._inodes[0] is not self.disk:
+            found = {str(c["id"]): int(c["inode"]) for c in json.loads(self.disk).get("copies", [])}
+            self._inodes = (self.disk, found)
+        return self._inodes[1].get(data, 0)
 
     @property
     def agent(self) -> AgentProcess | None:
