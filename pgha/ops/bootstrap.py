@@ -91,7 +91,13 @@ class _Run:
 
 
 def refuse_hosts(inventory: Inventory) -> None:
-    """Raises Refused for an inventory of hosts."""
+    """Raises Refused for what this version can't do yet: hosts, and other promises than quorum."""
+    if inventory.ha.durability != "quorum":
+        raise Refused(
+            f"durability: {inventory.ha.durability} is not in this version",
+            "only quorum is tried on real servers so far",
+            "leave durability out, or write: durability: quorum",
+        )
     if inventory.local is None:
         raise Refused(
             "bootstrap over SSH is not in this version",

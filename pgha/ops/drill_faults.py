@@ -43,12 +43,16 @@ def kill_postgres(node: LocalNode) -> int:
 def kill_node(node: LocalNode, clock: Clock) -> int:
     """SIGKILL to all of the node: guard, agent, server and its etcd member; it is held down. Gives how many.
 
+    All are stopped first, pgha's own before the server: killed one after another, the agent would still release the
+    key of a server that is gone already, which a power cut never lets it do.
+
     Raises PghaError when something of it is still there after 5 s.
     """
     local_nodes.hold_down(node)
-    found = _of(node, local_nodes.KINDS)
-    for proc in found:
-        procs.send(proc, signal.SIGKILL)
+    found = _of(node, ("agent", "guard", "etcd", "postgres", "tool"))
+    for signum in (signal.SIGSTOP, signal.SIGKILL):
+        for proc in found:
+            procs.send(proc, signum)
     end = clock.now_s() + GONE_S
     while left := _of(node, local_nodes.KINDS):
         if clock.now_s() > end:

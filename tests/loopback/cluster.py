@@ -200,12 +200,22 @@ class Cluster:
 
     def sql(self, node: LocalNode, *statements: str, dbname: str = "postgres") -> list[list[str | None]]:
         """As superuser over the node's socket; the last statement's rows."""
+        done = self._said(node, statements, dbname)
+        assert not done["problem"], done
+        rows = done["rows"]
+        assert isinstance(rows, list)
+        return rows
+
+    def say(self, node: LocalNode, statement: str) -> None:
+        """The same, of a server that may be ended before it has answered."""
+        self._said(node, (statement,), "postgres")
+
+    def _said(self, node: LocalNode, statements: tuple[str, ...], dbname: str) -> Mapping[str, object]:
         order = {"host": node.socket_dir, "port": node.port, "user": "postgres", "dbname": dbname}
         text = json.dumps({**order, "statements": statements})
         ran = self.host.run([sys.executable, "-m", "pgha.ops.sql_main"], timeout_s=30.0, stdin=text)
-        assert ran.ok, ran.out + ran.err
-        rows: list[list[str | None]] = json.loads(ran.out)["rows"]
-        return rows
+        body: Mapping[str, object] = json.loads(ran.out)
+        return body
 
     def login(self, node: LocalNode) -> Login:
         """How the writing client reaches the node."""

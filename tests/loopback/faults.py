@@ -65,8 +65,13 @@ def kill(them: Sequence[Proc]) -> None:
 
 def kill_at_once(node: LocalNode, *kinds: str) -> None:
     """All of these kinds at one moment: frozen first, so that none sees another one die; then killed."""
+    kill_at_once_of([node], *kinds)
+
+
+def kill_at_once_of(nodes: Sequence[LocalNode], *kinds: str) -> None:
+    """The same on several nodes."""
     them: list[Proc] = []
-    while more := [p for p in of(node, *kinds) if p.pid not in {q.pid for q in them}]:
+    while more := [p for node in nodes for p in of(node, *kinds) if p.pid not in {q.pid for q in them}]:
         freeze(more)
         them += more
     kill(them)

@@ -134,7 +134,7 @@ def test_a_standby_promoted_by_hand_is_fenced_and_rejoins(cluster: Cluster, clie
     epoch, rogue = client.epoch, cluster.standbys[0]
     began_s = cluster.clock.now_s()
     server = faults.postmaster(rogue)
-    cluster.sql(rogue, "SELECT pg_promote(false)")
+    cluster.say(rogue, "SELECT pg_promote(false)")
     until(lambda: not is_alive(server), within_s=5.0, what="it is fenced")
     assert cluster.events(rogue, "fence", since_s=began_s)
     cluster.await_healthy()
