@@ -268,7 +268,7 @@ def _duty(obs: Observation) -> Duty:
     view = obs.store
     assert view is not None and view.leader is not None
     order = view.order
-    if order is not None and order.phase in ("asked", "accepted", "stopping"):
+    if order is not None and order.phase in ("asked", "accepted", "stopping", "handed"):
         if order_problem(obs, order):
             return Duty.REFUSE
         return Duty.HAND_OVER if obs.prepared == order.ident else Duty.PREPARE

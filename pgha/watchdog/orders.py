@@ -42,9 +42,26 @@ def _advance(agent: Agent, obs: Observation, phase: str, answer: str = "") -> Or
 def refuse(agent: Agent, obs: Observation) -> None:
     """The order can't be carried out; it says why and stays for its operator to read."""
     assert obs.store is not None and obs.store.order is not None
-    why = order_problem(obs, obs.store.order)
+    order = obs.store.order
+    if order.phase == "handed" and order.target == agent.node.node:
+        _end(agent, obs)
+        return
+    why = order_problem(obs, order)
+    if order.phase == "handed":
+        why = f"{agent.node.node} took over instead"
     _advance(agent, obs, "refused", why)
-    agent.note("refuse", order=obs.store.order.ident, because=why)
+    agent.note("refuse", order=order.ident, because=why)
+
+
+def _end(agent: Agent, obs: Observation) -> None:
+    """The order is done: its key goes."""
+    assert obs.store is not None
+    key = agent.root + "request"
+    agent.ports.store.commit(
+        [Guard(key, obs.store.order_revision)],
+        [Write(key, None)],
+        deadline_s=agent.ports.clock.now_s() + agent.timing.a_s,
+    )
 
 
 def prepare(agent: Agent, obs: Observation) -> None:
