@@ -19,6 +19,7 @@ from tests.core.builders import (
     N3,
     REV,
     TIMING,
+    but,
     key,
     measured,
     member,
@@ -241,6 +242,13 @@ def test_a_seal_of_another_revision_or_another_copy_covers_nothing(junk: object)
     assert situation(obs).bid is Bid.WAITING
 
 
+def test_the_seals_that_count_are_those_of_the_present_revision_and_a_clean_holders() -> None:
+    view = store(RELEASED, member(N1, seal(N1)), member(N2, seal(N2, revision=REV - 1)), member(N3, seal(N3, 7)))
+    assert limits.seals_at(view) == (seal(N1), seal(N3, 7))
+    assert limits.seals_at(but(view, leader__clean=True)) == (seal(N1), seal(N3, 7), seal(N2))
+    assert limits.seals_at(but(view, leader=None)) == (seal(N1), seal(N3, 7))
+
+
 def covered(lsn: int = END, n3: int = END, *, now_s: float, leader: Leader = RELEASED, **more: object) -> Situation:
     """n1 sealed and covered by n3's seal, `now_s` after its own was published."""
     return situation(sealed(lsn, leader, member(N3, seal(N3, n3))), bid_s=0.0, now_s=now_s, **more)
@@ -253,6 +261,9 @@ def test_a_better_candidate_goes_first_for_a_moment() -> None:
     assert covered(now_s=0.0).bid is Bid.COVERED, "n1 comes before n3"
     barred = sealed(END, RELEASED, member(N3, seal(N3, END), priority=1, nofailover=True), bid_s=0.0)
     assert situation(barred, now_s=0.0).bid is Bid.COVERED
+    leader = key(N2, tenure=Tenure.RELEASED, sync=())
+    stale = sealed(END, leader, member(N3, seal(N3, END + 9, revision=REV - 1)), bid_s=0.0)
+    assert situation(stale, now_s=0.0).bid is Bid.COVERED, "a seal of another revision is no candidate"
 
 
 def test_the_target_of_a_switchover_gives_way_to_nobody_and_everybody_to_it() -> None:
@@ -290,6 +301,7 @@ FORKED = key(N2, position=Position(EPOCH, END + 500), forks=((3, 100), (4, END))
         (EPOCH, END + 501, Path.UNKNOWN),  # the key's position is up to K old
         (3, 100, Path.FOLLOW),
         (3, 101, Path.REWIND),
+        (4, END + 501, Path.REWIND),
         (2, 1, Path.REWIND),
         (EPOCH + 1, 1, Path.REWIND),
     ],
@@ -362,28 +374,3 @@ def test_a_claim_a_start_and_a_stop_have_their_time(running: Running, moment: st
 
 def test_only_a_claim_has_the_claims_budget() -> None:
     assert situation(primary(), now_s=1000.0, tenancy__claimed_s=0.0).budget is Budget.WITHIN
-
-
-# -- the holder's duty ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, Duty.NONE),
-        ({"store__history": {}}, Duty.RECORD),
-        ({"store__leader__checkpointed": False}, Duty.RECORD),
-        ({"server__names": ""}, Duty.VOTERS),
-        ({"server__names": "", "store__history": {}}, Duty.VOTERS),
-        ({"server__walsenders": (), "missing_s": {N2: 9.0}}, Duty.VOTERS),
-        ({"store__leader__holder": Copy("n1", "old"), "server__names": ""}, Duty.NONE),
-    ],
-)
-def test_what_a_holder_owes_its_voters_and_the_history(changes: dict[str, object], expected: Duty) -> None:
-    assert situation(primary(), **changes).duty is expected
-
-
-def test_only_a_writable_holder_owes_anything() -> None:
-    assert situation(primary(), server__names="", server__running=Running.STARTING).duty is Duty.NONE
-    assert situation(primary(), server__names="", now_s=1004.5).duty is Duty.NONE
-    assert situation(standby(), store=store(key(N2), history={})).duty is Duty.NONE

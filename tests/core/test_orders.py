@@ -1,4 +1,4 @@
-"""Orders and followers as the holder sees them: each refusal with its text, the stop on order, the voters' view."""
+"""What a holder owes: orders with each refusal's text, the stop on order, followers, its voters, the history."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from pgha.core import classify as limits
 from pgha.core.classify import followers, order_problem, stops_on_order, voter_view
-from pgha.core.model import Position, Rule
+from pgha.core.model import Copy, Position, Rule
 from pgha.core.observation import Observation
-from pgha.core.server import Walsender
+from pgha.core.server import Running, Walsender
 from pgha.core.situation import Duty, Holder, Path, Server
 from pgha.core.voters import ClearEntries, Settled, next_step
 from tests.core.builders import (
@@ -27,6 +27,7 @@ from tests.core.builders import (
     primary,
     situation,
     standby,
+    store,
     walsender,
 )
 
@@ -106,7 +107,12 @@ def test_an_open_order_comes_before_every_other_duty(phase: str) -> None:
     assert situation(obs, store__order__target="n9", prepared="o1").duty is Duty.REFUSE
 
 
-@pytest.mark.parametrize("phase", ["handed", "done", "refused", "a newer word"])
+def test_an_order_handed_in_an_older_epoch_is_ended_by_the_new_holder() -> None:
+    """Another node than its target took over: left alone, it would keep every later order out (simulator, F1)."""
+    assert situation(ordered(store__order__phase="handed", store__order__epoch=EPOCH - 1)).duty is Duty.REFUSE
+
+
+@pytest.mark.parametrize("phase", ["done", "refused", "a newer word"])
 def test_an_order_that_is_over_is_nobodys_duty(phase: str) -> None:
     assert situation(ordered(store__order__phase=phase, store__order__target="n9")).duty is Duty.NONE
 
@@ -192,3 +198,28 @@ def test_after_async_the_entries_and_then_the_names_are_cleared_and_back_again_o
 def test_a_healthy_view_is_settled() -> None:
     view = voter_view(primary())
     assert view is not None and next_step(view) == Settled()
+
+
+# -- the holder's duty ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Duty.NONE),
+        ({"store__history": {}}, Duty.RECORD),
+        ({"store__leader__checkpointed": False}, Duty.RECORD),
+        ({"server__names": ""}, Duty.VOTERS),
+        ({"server__names": "", "store__history": {}}, Duty.VOTERS),
+        ({"server__walsenders": (), "missing_s": {N2: 9.0}}, Duty.VOTERS),
+        ({"store__leader__holder": Copy("n1", "old"), "server__names": ""}, Duty.NONE),
+    ],
+)
+def test_what_a_holder_owes_its_voters_and_the_history(changes: dict[str, object], expected: Duty) -> None:
+    assert situation(primary(), **changes).duty is expected
+
+
+def test_only_a_writable_holder_owes_anything() -> None:
+    assert situation(primary(), server__names="", server__running=Running.STARTING).duty is Duty.NONE
+    assert situation(primary(), server__names="", now_s=1004.5).duty is Duty.NONE
+    assert situation(standby(), store=store(key(N2), history={})).duty is Duty.NONE
