@@ -200,6 +200,16 @@ def test_anything_anywhere_is_a_problem_or_a_value_that_can_be_written_again(
     assert parse_value(kind, dump(found), KINDS[kind][1]) == found
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("request", "budget_s"), ("config", "failover_after_s"), ("history/5", "at")]
+)
+def test_what_is_no_finite_number_is_a_problem(kind: str, name: str, number: str) -> None:
+    """An order that is never over, say. JSON knows none of them, Python's reader does."""
+    text = json.dumps(_put(json.loads(KINDS[kind][0]), (name,), "@")).replace('"@"', number)
+    assert isinstance(parse_value(kind, text.encode(), KINDS[kind][1]), Problem)
+
+
 @pytest.mark.parametrize(("kind", "path"), SPOTS, ids=str)
 @pytest.mark.parametrize("wrong", [None, True, 1.5, -1, "", "no such word", [7], {"x": 1}], ids=str)
 def test_a_field_of_a_wrong_type_is_a_problem_that_names_it_or_means_what_it_says(

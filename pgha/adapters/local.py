@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
@@ -74,33 +75,68 @@ def sync_dir(path: str) -> None:
         os.close(fd)
 
 
+SLOT = 4096
+
+
 class JsonKeep:
-    """`ports.Keep` in one JSON file, mode 0600."""
+    """`ports.Keep` in one file of two slots, mode 0600, each a line of JSON with a number and a checksum.
+
+    A save writes the slot that is not in use and syncs it: one fdatasync (0.3 ms where a rename takes 5), and a save
+    that is cut short leaves the other slot as it was. One writer at a time (the watchdog's lock).
+    """
 
     def __init__(self, path: str, owner: tuple[int, int] | None = None) -> None:
         self._path, self._owner = path, owner
+        self._number = 0  # of the newest slot, 0: not known
 
     def load(self) -> Mapping[str, object]:
         """The last saved document, empty when there is none. Raises ValueError when it can't be read."""
         try:
             with open(self._path, "rb") as f:
-                raw = f.read()
+                raw = f.read(2 * SLOT + 1)
         except FileNotFoundError:
             return {}
         except OSError as e:
             raise ValueError(f"{self._path}: {e.strerror}") from e
-        try:
-            body = json.loads(raw)
-        except ValueError as e:
-            raise ValueError(f"{self._path}: {e}") from e
-        if not isinstance(body, dict):
-            raise ValueError(f"{self._path}: not a JSON object")
-        return cast("dict[str, object]", body)
+        found = [s for s in (_slot(raw[:SLOT]), _slot(raw[SLOT:])) if s is not None]
+        if not found or len(raw) != 2 * SLOT:
+            raise ValueError(f"{self._path}: no slot of it is whole")
+        self._number, body = max(found, key=lambda s: s[0])
+        return body
 
     def save(self, body: Mapping[str, object]) -> None:
-        """Replace the document durably. Raises OSError."""
-        text = json.dumps(dict(body), indent=1, sort_keys=True) + "\n"
-        replace_file(self._path, text.encode(), 0o600, self._owner)
+        """Replace the document durably. Raises OSError, ValueError when it is too large."""
+        if not self._number:
+            self.load()
+        number = self._number + 1
+        text = json.dumps(dict(body), sort_keys=True)
+        line = json.dumps({"number": number, "crc": zlib.crc32(f"{number} {text}".encode()), "body": text})
+        if len(line) >= SLOT:
+            raise ValueError(f"{self._path}: {len(line)} characters do not fit")
+        slot = line.ljust(SLOT - 1).encode("ascii") + b"\n"
+        if number == 1:
+            replace_file(self._path, slot + b" " * (SLOT - 1) + b"\n", 0o600, self._owner)
+        else:
+            fd = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.pwrite(fd, slot, SLOT * ((number - 1) % 2))
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+        self._number = number
+
+
+def _slot(raw: bytes) -> tuple[int, dict[str, object]] | None:
+    """(number, document) of a slot; None when it is empty or not whole."""
+    try:
+        outer = json.loads(raw)
+        number, text = outer["number"], outer["body"]
+        if outer["crc"] != zlib.crc32(f"{number} {text}".encode()):
+            return None
+        body = json.loads(text)
+    except (ValueError, TypeError, KeyError):
+        return None
+    return (number, cast("dict[str, object]", body)) if isinstance(body, dict) and isinstance(number, int) else None
 
 
 class LocalHost:

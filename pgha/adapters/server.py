@@ -237,7 +237,17 @@ class PostgresServer:
         deadline_s = self.clock.now_s() + PREPARE_S
         self._reload(conf.live_conf(names=names))
         self.files.fill_histories(1, epoch)
-        return self._shown(names, deadline_s)
+        return self._taken(names, deadline_s)
+
+    def _taken(self, names: str, deadline_s: float) -> bool:
+        """The standing connection shows the names: the postmaster has them, since it reloads before it tells its
+        children, and so has every connection that comes after the promotion."""
+        while self.clock.now_s() < deadline_s:
+            with suppress(SqlError):
+                if self._sql("SHOW synchronous_standby_names", deadline_s=deadline_s)[0][0] == names:
+                    return True
+            self.clock.sleep(PACE_S)
+        return False
 
     def _shown(self, names: str, deadline_s: float) -> bool:
         """A connection opened after the reload shows the names."""

@@ -280,7 +280,8 @@ def _finish(view: VoterView, last: Rule) -> Step:
         return DropEntries(last)
     if view.marked_lsn is None:
         return ReadMark()
-    have = {f.copy for f in view.followers if _votes(view, last, f) and f.flush >= view.marked_lsn}
+    seen = [f for f in view.followers if f.streaming and f.flush >= view.marked_lsn]
+    have = {f.copy for f in seen if _votes(view, last, f)}
     if len(have) < last.k:
         return WaitFlush(view.marked_lsn, len(have), last.k)
     return DropEntries(last)

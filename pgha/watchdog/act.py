@@ -173,15 +173,16 @@ def claim(agent: Agent, obs: Observation) -> None:
     agent.memory.update(claimed=new.epoch)
     key, sent_s = agent.root + "leader", agent.ports.clock.now_s()
     if agent.notes.claim is None or agent.notes.claim[0] != new:
-        agent.notes.claim = (new, sent_s)  # the same attempt again: the first one may be the one that lands
+        agent.notes.claim = (new, sent_s)
+    first_s = agent.notes.claim[1]  # of the same attempt made again, the first one may be the one that lands
     outcome = agent.ports.store.commit(
         [Guard(key, view.leader_revision)],
         [Write(key, records.dump_leader(new))],
         deadline_s=sent_s + agent.timing.a_s,
     )
     if isinstance(outcome, Committed):
-        agent.arm(sent_s)
-        agent.lease.adopt(new, outcome.revision, sent_s=sent_s, claimed_s=sent_s)
+        agent.arm(first_s)
+        agent.lease.adopt(new, outcome.revision, sent_s=first_s, claimed_s=sent_s)
         agent.knows_key = True
     if not isinstance(outcome, Unknown):
         agent.notes.claim = None

@@ -78,7 +78,7 @@ class Agent:
         self.incarnation = ports.link.state().incarnation
         self.root = records.prefix(node.cluster)
         self.memory = NodeMemory(ports.keep, node.node, new_id=ports.new_id, lock=ports.new_lock())
-        self.armed = True  # for all a fresh agent knows
+        self.armed, self.armed_s = True, 0.0  # for all a fresh agent knows
         self.timing = timing_for(6.0)
         self.settings = Settings()
         self.lease = self._keeper()
@@ -129,12 +129,14 @@ class Agent:
         """Nothing held and no process left: the guard's deadline of an earlier tenancy must not end the next server."""
         if self.armed and obs.tenancy.epoch == 0 and obs.server.running in (Running.DOWN, Running.NO_DATA):
             self.ports.link.deadline(None)
-            self.armed = False
+            self.armed, self.armed_s = False, 0.0
 
     def arm(self, sent_s: float) -> None:
         """The guard kills the whole tree at F_hard after the last renewal that succeeded was sent."""
-        self.armed = True
-        self.ports.link.deadline(sent_s + self.timing.f_hard_s)
+        if self.armed_s != sent_s:
+            self.armed = True
+            self.ports.link.deadline(sent_s + self.timing.f_hard_s)
+            self.armed_s = sent_s
 
     def renew(self) -> float:
         """The lease's round: no disk, no SQL, no subprocess."""

@@ -219,6 +219,22 @@ def test_what_a_holder_owes_its_voters_and_the_history(changes: dict[str, object
     assert situation(primary(), **changes).duty is expected
 
 
+def test_history_and_the_first_checkpoint_wait_until_clients_are_back() -> None:
+    limit = limits.CLIENTS_FIRST_S
+    ages = (limit, nextafter(limit, inf))
+    found = [situation(primary(store__history={}), now_s=s, tenancy__claimed_s=0.0).duty for s in ages]
+    assert found == [Duty.NONE, Duty.RECORD]
+
+
+def test_the_take_over_is_recorded_while_voters_only_have_to_catch_up() -> None:
+    names = primary().server.names
+    sync = (Rule(N1, frozenset({N2}), 1), Rule(N1, frozenset({N2, N3}), 1))
+    waits = primary(store__leader__sync=sync, mark=(names, END + 1))
+    assert situation(waits).duty is Duty.VOTERS
+    assert situation(waits, store__history={}).duty is Duty.RECORD
+    assert situation(waits, store__history={}, mark=None).duty is Duty.VOTERS, "there is a step to do"
+
+
 def test_only_a_writable_holder_owes_anything() -> None:
     assert situation(primary(), server__names="", server__running=Running.STARTING).duty is Duty.NONE
     assert situation(primary(), server__names="", now_s=1004.5).duty is Duty.NONE

@@ -26,6 +26,7 @@ from pgha.core.model import Copy, Leader, Member
 from pgha.core.timing import Timing, timing_for
 from pgha.ops import demo, drill_faults, drill_role, local_nodes, newdata, status, switchover
 from pgha.ops.local_nodes import LocalNode
+from pgha.ops.procs import Proc
 from pgha.ops.status import Seen, Status
 from pgha.ops.target import Target, from_inventory
 from pgha.ports import Committed, Guard, Write
@@ -216,6 +217,12 @@ class Cluster:
         ran = self.host.run([sys.executable, "-m", "pgha.ops.sql_main"], timeout_s=30.0, stdin=text)
         body: Mapping[str, object] = json.loads(ran.out)
         return body
+
+    def walsender(self, node: LocalNode, name: str) -> Proc:
+        """The process of the primary that feeds the standby of this name."""
+        ((pid,),) = self.sql(node, f"SELECT pid FROM pg_stat_replication WHERE application_name = '{name}'")
+        (found,) = (p for p in faults.of(node, "postgres") if p.pid == int(pid or 0))
+        return found
 
     def login(self, node: LocalNode) -> Login:
         """How the writing client reaches the node."""

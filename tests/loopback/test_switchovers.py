@@ -95,8 +95,9 @@ def test_a_target_that_stands_still_leaves_the_primarys_place_to_another_voter(
 
 
 def test_an_old_primary_that_does_not_end_is_ended(cluster: Cluster, client: Writing) -> None:
-    epoch, old, target = client.epoch, cluster.primary, cluster.standbys[0]
-    faults.freeze(faults.titled(old, "walsender")[:1])
+    epoch, old, (target, other) = client.epoch, cluster.primary, cluster.standbys
+    name = cluster.copy(other).standby_name(epoch)
+    faults.freeze([cluster.walsender(old, name)])
     cluster.switch(target)
     assert client.await_epoch_after(epoch) == target.name
     cluster.await_healthy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 from collections.abc import Sequence
@@ -117,8 +116,10 @@ class Machine:
         return replace(cases.leader().sync[0], holder=Copy("n1", self.data_id()))
 
     def data_id(self) -> str:
-        body = json.loads((self.root / "n1/state/memory.json").read_text())
-        return str(body["data"]["id"])
+        body = JsonKeep(str(self.root / "n1/state/memory.json")).load()
+        data = body["data"]
+        assert isinstance(data, dict)
+        return str(data["id"])
 
     # what the test asks
 

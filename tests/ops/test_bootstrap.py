@@ -5,7 +5,6 @@ PostgreSQL, etcd and the watchdog are stand-ins here (a host that only notes wha
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import socket
@@ -137,7 +136,8 @@ def test_interrupted_anywhere_the_same_command_completes_it(machine: Machine) ->
         interruptions += 1
     assert interruptions > 20
     assert machine.found().cluster is not None
-    data = json.loads((machine.root / "n1/state/memory.json").read_text())["data"]
+    data = JsonKeep(str(machine.root / "n1/state/memory.json")).load()["data"]
+    assert isinstance(data, dict)
     assert data["inode"] == (machine.root / "n1/data").stat().st_ino and not (machine.root / "n1/data.init").exists()
 
 

@@ -5,19 +5,24 @@ A bug replaces one function of the production code or of a fake's port, and puts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from pgha import records
 from pgha.core import classify, cover, voters
 from pgha.core import decide as decide_module
-from pgha.core.model import Leader, Position, Tenure
+from pgha.core.decide import Action
+from pgha.core.decide import Rule as Decision
+from pgha.core.model import Leader, Position, Rule, Seal, Tenure
+from pgha.core.observation import Observation
+from pgha.core.situation import Bid, Holder, Path, Server, Situation
 from pgha.core.timing import Timing
 from pgha.ports import Committed, Conflict, Guard, Unknown, Write
 from pgha.watchdog import act
+from pgha.watchdog.agent import Agent
 from pgha.watchdog.lease import LeaseKeeper
 from tests.sim.guard import SimGuard, SimKeep
-from tests.sim.postgres import State
 from tests.sim.server import SimServer
 from tests.sim.store import SimStore
 
@@ -67,9 +72,8 @@ def _seal_leaks() -> Undo:
 def _one_seal_less() -> Undo:
     real = cover.missing
 
-    def missing(own: object, seals: object, sync: tuple[voters.Rule, ...]) -> tuple[cover.Missing, ...]:
-        found = real(own, seals, sync)  # type: ignore[arg-type]
-        return tuple(m for m in found if m.have < m.need - 1)
+    def missing(own: Seal, seals: Iterable[Seal], sync: tuple[Rule, ...]) -> tuple[cover.Missing, ...]:
+        return tuple(m for m in real(own, seals, sync) if m.have < m.need - 1)
 
     return _swap(cover, "missing", missing)
 
@@ -100,9 +104,9 @@ def _underreport() -> Undo:
 def _trial_follow() -> Undo:
     real = classify._path
 
-    def path(obs: classify.Observation) -> classify.Path:
+    def path(obs: Observation) -> Path:
         found = real(obs)
-        return classify.Path.FOLLOW if found in (classify.Path.REWIND, classify.Path.CLONE) else found
+        return Path.FOLLOW if found in (Path.REWIND, Path.CLONE) else found
 
     return _swap(classify, "_path", path)
 
@@ -111,10 +115,10 @@ def _unseal_free() -> Undo:
     """A node follows while its seal names the present revision: nothing is remembered, the key is not looked at."""
     real = decide_module._standby
 
-    def standby(s: classify.Situation) -> decide_module.Rule:
+    def standby(s: Situation) -> Decision:
         rule = real(s)
-        if rule is decide_module.Rule.R560_SEALED_UNTIL_MOVE:
-            return real(replace(s, bid=classify.Bid.NONE))
+        if rule is Decision.R560_SEALED_UNTIL_MOVE:
+            return real(replace(s, bid=Bid.NONE))
         return rule
 
     return _swap(decide_module, "_standby", standby)
@@ -157,10 +161,10 @@ def _release_early() -> Undo:
     """The order to kill is taken for the death."""
     real = decide_module._safety
 
-    def safety(s: classify.Situation) -> decide_module.Rule | None:
-        late = s.holder in (decide_module.Holder.MINE_LATE, decide_module.Holder.MINE_HELD)
-        if late and s.server in (decide_module.Server.STOPPING, decide_module.Server.DYING):
-            return decide_module.Rule.R300_RELEASE_DOWN
+    def safety(s: Situation) -> Decision | None:
+        late = s.holder in (Holder.MINE_LATE, Holder.MINE_HELD)
+        if late and s.server in (Server.STOPPING, Server.DYING):
+            return Decision.R300_RELEASE_DOWN
         return real(s)
 
     return _swap(decide_module, "_safety", safety)
@@ -170,11 +174,11 @@ def _claim_early() -> Undo:
     """Half of H is taken for H."""
     real = classify._holder
 
-    def holder(obs: classify.Observation) -> classify.Holder:
+    def holder(obs: Observation) -> Holder:
         found, view = real(obs), obs.store
-        others = (classify.Holder.OTHER_CLAIMED, classify.Holder.OTHER_HELD)
+        others = (Holder.OTHER_CLAIMED, Holder.OTHER_HELD)
         if view and found in others and view.sent_s - obs.key_seen_s >= obs.timing.h_s / 2:
-            return classify.Holder.SILENT
+            return Holder.SILENT
         return found
 
     return _swap(classify, "_holder", holder)
@@ -207,21 +211,21 @@ def _names_before_entry() -> Undo:
     """The setting changes first, the entry is added afterwards."""
     real = act.change_voters
 
-    def change_voters(agent: act.Agent, obs: act.Observation) -> None:
-        state = act.voter_view(obs)
+    def change_voters(agent: Agent, obs: Observation) -> None:
+        state = classify.voter_view(obs)
         step = voters.next_step(state) if state else None
         if state and isinstance(step, voters.AddEntry):
             agent.ports.server.change_names(voters.names(step.rule, state.epoch), barrier=True)
         real(agent, obs)
 
-    return _swap_action(decide_module.Action.VOTERS, change_voters)
+    return _swap_action(Action.VOTERS, change_voters)
 
 
 def _drop_early() -> Undo:
     """The older entries go before the new voters have what was acknowledged under them."""
     real = voters._finish
 
-    def finish(view: voters.VoterView, last: voters.Rule) -> voters.Step:
+    def finish(view: voters.VoterView, last: Rule) -> voters.Step:
         step = real(view, last)
         return voters.DropEntries(last) if isinstance(step, voters.ReadMark | voters.WaitFlush) else step
 
@@ -230,12 +234,12 @@ def _drop_early() -> Undo:
 
 def _claim_forgets() -> Undo:
     """A claim does not keep the entries it found."""
-    real = act.records.dump_leader
+    real = records.dump_leader
 
     def dump(leader: Leader) -> bytes:
         return real(replace(leader, sync=leader.sync[-1:]) if leader.tenure is Tenure.CLAIMED else leader)
 
-    return _swap(act.records, "dump_leader", dump)
+    return _swap(records, "dump_leader", dump)
 
 
 # -- timelines ---------------------------------------------------------------------------------------------------
@@ -246,20 +250,7 @@ def _own_timeline() -> Undo:
     return _swap(SimServer, "fill_histories", lambda self, epoch: None)
 
 
-def _promote_without_right() -> Undo:
-    """A promotion goes on although the lease's end was not told to the guard and is not looked at."""
-    real = act.promote
-
-    def promote(agent: act.Agent, obs: act.Observation) -> None:
-        with suppress(AssertionError):
-            real(agent, obs)
-        if agent.ports.server.pg.state is State.STANDBY:  # type: ignore[attr-defined]
-            agent.ports.server.promote(agent.memory.value.claimed)
-
-    return _swap_action(decide_module.Action.PROMOTE, promote)
-
-
-def _swap_action(action: decide_module.Action, new: Callable[[act.Agent, act.Observation], None]) -> Undo:
+def _swap_action(action: Action, new: Callable[[Agent, Observation], None]) -> Undo:
     old = act.ACTIONS[action]
     act.ACTIONS[action] = new
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.sim.world import World
 
-
 LEAST_S = 2e-5  # no call is free: time goes on also in a loop that waits for nothing
 
 

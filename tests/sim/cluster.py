@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pgha import records
 from pgha.core.model import Cluster as ClusterRecord
-from pgha.core.model import Copy, Leader, Position, Rule, Settings, Tenure
+from pgha.core.model import Copy, Leader, Order, Position, Rule, Settings, Tenure
 from pgha.ports import Write
 from tests.sim.checks import Checks
 from tests.sim.node import IDENT, Moods, Node
@@ -116,6 +116,18 @@ class Cluster:
             return None
         return writable[0] if writable[0].name == leader.holder.node else None
 
+    def order(self) -> Order | None:
+        """What lies in the store."""
+        entry = self.store.keys.entries.get(self.checks.root + "request")
+        order = records.parse_value("request", entry.value, records.parse_order) if entry else None
+        return order if isinstance(order, Order) else None
+
+    def stuck_order(self) -> bool:
+        """An order of an older epoch that nobody has ended: later ones are refused as long as it lies there."""
+        order, leader = self.order(), self.checks.leader
+        ended = order is None or leader is None or order.phase in ("done", "refused")
+        return not ended and order is not None and leader is not None and order.epoch < leader.epoch
+
     def complaint(self) -> str:
         """Why the cluster is not as it should be; empty when it is."""
         primary, leader = self.primary(), self.checks.leader
@@ -126,6 +138,9 @@ class Cluster:
             stream = node.pg.receiver
             if node is not primary and (stream is None or stream.sender is not primary.pg or not stream.streaming):
                 return f"{node.name} does not stream from {primary.name}"
+        order = self.order()
+        if order is not None and order.epoch >= leader.epoch and order.phase not in ("done", "refused"):
+            return f"an order is still {order.phase}"
         if self.world.now - self.checks.last_ack > 1.0:
             return f"{primary.name} acknowledges nothing"
         return ""

@@ -103,9 +103,8 @@ class Faults:
     # -- processes and nodes -------------------------------------------------------------------------------------
 
     def _kill_agent(self, node: Node) -> None:
-        if node.guard is not None and node.guard.alive:
-            if node.admit(self._kill_agent, node):
-                node.guard.agent_dies()
+        if node.guard is not None and node.guard.alive and node.admit(self._kill_agent, node):
+            node.guard.agent_dies()
 
     def _power(self, node: Node) -> None:
         node.power_off()
@@ -239,7 +238,8 @@ class Faults:
         self.orders += 1
         target = rng.choice(sorted(self.cluster.nodes))
         order = Order("switchover", f"o{self.orders}", leader.epoch, leader.holder.node, target, 30.0, "sim")
-        store.land("op", self.world.now, [Guard(key, entry.revision if entry else 0)], [Write(key, records.dump_order(order))])
+        guard, write = Guard(key, entry.revision if entry else 0), Write(key, records.dump_order(order))
+        store.land("op", self.world.now, [guard], [write])
         revision = store.keys.entries[key].revision
         self.world.after(5.0, lambda: store.land("op", self.world.now, [Guard(key, revision)], [Write(key, None)]))
 

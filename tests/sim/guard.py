@@ -1,6 +1,6 @@
 """The guard of a node, the agent's end of the pipe to it, and the agent's process with its loops.
 
-The loops are those of pgha/watchdog/agent_main.py, in tasks instead of threads; the class `Agent` is the production one.
+The loops are those of pgha/watchdog/agent_main.py, in tasks instead of threads; `Agent` is the production class.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ class SimGuard:
         self.node.trace("guard-dead")
         agent, self.agent = self.agent, None
         if agent is not None:
+            agent.link.closed = True
             self.node.orphans.append(agent)
             agent.wake()
         self.node.pg.kill_tree()
@@ -127,12 +128,8 @@ class SimLink:
 
     def __init__(self, guard: SimGuard) -> None:
         self.guard, self.world = guard, guard.world
+        self.closed = False
         self._last = guard.state()
-
-    @property
-    def closed(self) -> bool:
-        """The guard is dead."""
-        return not self.guard.alive
 
     def state(self) -> GuardState:
         """The newest one."""
@@ -185,7 +182,7 @@ class SimLink:
 
 
 class SimKeep:
-    """`ports.Keep`: what is on the node's disk survives everything; a crash comes before or after a write, not within."""
+    """`ports.Keep`: what is on the node's disk survives everything; a write is done or not done."""
 
     def __init__(self, node: Node) -> None:
         self.node = node

@@ -252,13 +252,17 @@ class SimPg:
         self.node.checks.on_ack(self.node, row, rule)
 
     def release_by(self, stream: Stream) -> None:
-        """A reply came: that walsender counts by its own copy of the rule."""
-        if self.state is not State.PRIMARY or not stream.streaming or stream.name not in stream.rule.members:
+        """A reply came: k is of this walsender's own copy of the rule, who counts each walsender says for itself.
+
+        (SyncRepReleaseWaiters, SyncRepGetCandidateStandbys: sync_standby_priority is set by its own walsender.)
+        """
+        if self.state is not State.PRIMARY or not stream.streaming or not stream.counts:
             return
-        rule = stream.rule
-        flushed = sorted((s.flushed for s in self.senders if s.streaming and s.name in rule.members), reverse=True)
-        if len(flushed) >= rule.k:
-            self._release(flushed[rule.k - 1], rule)
+        counted = [s for s in self.senders if s.streaming and s.counts]
+        k = stream.rule.k
+        if len(counted) >= k:
+            flushed = sorted((s.flushed for s in counted), reverse=True)
+            self._release(flushed[k - 1], Names(k, frozenset(s.name for s in counted)))
 
     def _release(self, lsn: int, rule: Names) -> None:
         """The queue's mark never goes back: a false report poisons what comes below it."""

@@ -14,10 +14,11 @@ from pgha import records
 from pgha.watchdog import lease
 from tests.sim import bugs
 from tests.sim.cluster import Cluster
-from tests.sim.faults import Faults
+from tests.sim.faults import KINDS, Faults
 
-FAULTS_S = 60.0
+FAULTS_S = 85.0
 BACK_S = 15.0  # beyond H
+STEADY_S = 3.0  # so long it must be well without a break
 QUIET_S = 30.0
 
 
@@ -35,6 +36,7 @@ class Verdict:
     tail: tuple[str, ...]
     kinds: tuple[str, ...]
     recovered_s: float
+    stuck_order: bool
 
     def report(self, bug: str = "") -> str:
         """What a person needs to go on."""
@@ -48,7 +50,7 @@ def _quick() -> Iterator[None]:
     """Values of the store are parsed once for each text: a parser is a function."""
     real = records.parse_value
     cached = lru_cache(maxsize=4096)(real)
-    records.parse_value = lease.parse_value = cached  # type: ignore[assignment,attr-defined]
+    records.parse_value = lease.parse_value = cached  # type: ignore[attr-defined]
     try:
         yield
     finally:
@@ -56,13 +58,19 @@ def _quick() -> Iterator[None]:
 
 
 def simulate(
-    seed: int, *, bug: str = "", faults_s: float = FAULTS_S, echo: Callable[[str], None] | None = None, live: bool = True
+    seed: int,
+    *,
+    bug: str = "",
+    kinds: tuple[str, ...] | None = None,
+    faults_s: float = FAULTS_S,
+    echo: Callable[[str], None] | None = None,
+    live: bool = True,
 ) -> Verdict:
     """One run: faults for a while, then all is healed and the cluster must come back by itself."""
     with _quick(), bugs.planted(bug):
         cluster = Cluster(seed, echo=echo)
         world = cluster.world
-        kinds = bugs.BUGS[bug].kinds if bug else None
+        kinds = bugs.BUGS[bug].kinds if bug else kinds
         faults = Faults(cluster, until=faults_s, kinds=kinds)
         recovered_s = 0.0
         if world.run(faults_s) and live:
@@ -81,18 +89,20 @@ def simulate(
         tail=tuple(world.tail),
         kinds=faults.kinds,
         recovered_s=recovered_s,
+        stuck_order=live and cluster.stuck_order(),
     )
 
 
 def _comes_back(cluster: Cluster) -> float:
     """I11: within H + 15 s one writable primary and all others streaming; then no further change."""
     world, began = cluster.world, cluster.world.now
-    complaint = "never looked"
-    while complaint and world.now < began + cluster.h_s + BACK_S:
+    complaint, well_since = "never looked", world.now
+    while world.now - well_since < STEADY_S and (not complaint or world.now < began + cluster.h_s + BACK_S):
         if not world.run(world.now + 0.25):
             return 0.0
         complaint = cluster.complaint()
-    took = world.now - began
+        well_since = world.now if complaint else well_since
+    took = well_since - began
     if complaint:
         world.fail("I11", f"{took:.1f} s after all was healed: {complaint}")
         return took
@@ -118,15 +128,18 @@ def main() -> int:
     parser.add_argument("--bug", default="", choices=("", *bugs.BUGS), help="a planted bug")
     parser.add_argument("--trace", action="store_true", help="every line of the trace")
     parser.add_argument("--seconds", type=float, default=FAULTS_S, help="how long faults go on")
+    parser.add_argument("--kinds", default="", help=f"these faults, by commas: {', '.join(KINDS)}")
     parser.add_argument("--go-on", action="store_true", help="do not stop at the first failing seed")
     args = parser.parse_args()
     seeds = [args.seed] if args.seed is not None else range(args.first, args.first + args.seeds)
-    began, simulated, acks, failed, promotions, slowest = time.monotonic(), 0.0, 0, 0, 0, 0.0
+    began, simulated, acks, failed, promotions, slowest, stuck = time.monotonic(), 0.0, 0, 0, 0, 0.0, 0
     for seed in seeds:
         echo = print if args.trace else None
-        verdict = simulate(seed, bug=args.bug, faults_s=args.seconds, echo=echo, live=not args.bug)
+        kinds = tuple(args.kinds.split(",")) if args.kinds else None
+        verdict = simulate(seed, bug=args.bug, kinds=kinds, faults_s=args.seconds, echo=echo, live=not args.bug)
         simulated, acks = simulated + verdict.simulated_s, acks + verdict.acks
         promotions, slowest = promotions + verdict.promotions, max(slowest, verdict.recovered_s)
+        stuck += verdict.stuck_order
         if verdict.failed:
             failed += 1
             print(verdict.report(args.bug))
@@ -136,7 +149,7 @@ def main() -> int:
     print(
         f"{len(seeds)} seeds, {failed} failed; {simulated / 3600:.2f} simulated hours in {took:.1f} s"
         f" ({simulated / max(took, 1e-9):.0f} times as fast); {acks} acknowledgements, {promotions} promotions,"
-        f" slowest recovery {slowest:.2f} s"
+        f" slowest recovery {slowest:.2f} s, {stuck} orders never ended"
     )
     return 1 if failed else 0
 

@@ -94,7 +94,7 @@ class SimServer:
         primary = pg.state is State.PRIMARY
         parsed = parse_standby_name(pg.upstream[1]) if pg.upstream else None
         senders = tuple(
-            Walsender(s.name, "streaming" if s.streaming else "catchup", s.flushed, int(primary and s.name in s.rule.members))
+            Walsender(s.name, "streaming" if s.streaming else "catchup", s.flushed, int(s.counts))
             for s in pg.senders
         )
         return replace(
@@ -153,7 +153,7 @@ class SimServer:
         if self.pg.data is None or self.pg.data.clean is None:
             return None
         self._wait(0.005, 0.02)
-        return self.pg.data.clean if self.pg.data else None
+        return self.pg.data.clean if self.pg.data is not None else None
 
     # -- sealing and following -----------------------------------------------------------------------------------
 
@@ -260,7 +260,7 @@ class SimServer:
             self._wait(0.002, 0.006)
             if not self._serves(new=True):
                 continue
-            if pg.defined and not any(s.name in s.rule.members for s in pg.senders):
+            if pg.defined and not any(s.counts for s in pg.senders):
                 return True
         return False
 

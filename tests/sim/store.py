@@ -99,9 +99,8 @@ class SimStore:
         fate = "late" if draw < odds.late else "lost" if draw < odds.late + odds.lost else None
         if fate is None and world.chance(odds.reply_lost):
             fate = "reply"
-        answer = self._ask(
-            self._left(deadline_s), lambda: self.service.land(self.node, sent, tuple(guards), tuple(writes)), fate or "ok"
-        )
+        what = (tuple(guards), tuple(writes))
+        answer = self._ask(self._left(deadline_s), lambda: self.service.land(self.node, sent, *what), fate or "ok")
         return answer if isinstance(answer, Committed | Conflict) else Unknown("no answer")
 
     def _ask(self, left: float, act: Callable[[], object], fate: str | None) -> object:

@@ -43,6 +43,11 @@ class Stream:
         """Has the walsender heard of this flush?"""
         return self.flushed >= lsn
 
+    @property
+    def counts(self) -> bool:
+        """sync_priority > 0: by the configuration that this walsender has read."""
+        return self.name in self.rule.members
+
     def adopt(self) -> None:
         """The walsender reads the configuration."""
         self.rule = Names.of(self.sender.names_text)
@@ -141,7 +146,8 @@ def _reaches(receiver: SimPg, sender: SimPg) -> int | None:
 def try_to_connect(node: Node) -> None:
     """What a walreceiver does again and again while primary_conninfo is set."""
     pg = node.pg
-    if pg.state in (State.STARTING, State.STANDBY) and not pg.stopping and pg.upstream is not None and pg.receiver is None and pg.data is not None:
+    wants = pg.state in (State.STARTING, State.STANDBY) and not pg.stopping and pg.receiver is None
+    if wants and pg.upstream is not None and pg.data is not None:
         holder, name = pg.upstream
         there = node.cluster.nodes[holder].pg
         links = node.cluster.links

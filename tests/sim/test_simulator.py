@@ -51,7 +51,8 @@ def _twice(here: Verdict) -> str:
         f"print(simulate({here.seed}, faults_s=20.0, live=False).fingerprint, end='')"
     )
     env = {**os.environ, "PYTHONHASHSEED": "4711"}
-    ran = subprocess.run([sys.executable, "-c", source], cwd=CHECKOUT, env=env, capture_output=True, text=True, timeout=60)
+    argv = [sys.executable, "-c", source]
+    ran = subprocess.run(argv, cwd=CHECKOUT, env=env, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
