@@ -5,7 +5,7 @@ Every wait is bounded. No policy: when what happens is decided in `pgha.core`, h
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from pgha.adapters.database import Session, SqlError
@@ -122,9 +122,9 @@ class PostgresServer:
                 session.query("SELECT 1", deadline_s=deadline_s)
             finally:
                 session.close()
+            return True
         except SqlError as e:
             return bool(e.sqlstate)
-        return True
 
     def identity(self) -> DataIdentity | None:
         """What lies in the data directory."""
@@ -229,6 +229,7 @@ class PostgresServer:
             primary_conninfo=conf.upstream(self.node, holder, name), slot=conf.slot_name(self.node.node)
         )
         self._reload(text)
+        self._taken("primary_conninfo", conf.upstream(self.node, holder, name), self.clock.now_s() + LOOK_S)
 
     # -- promotion and names ---------------------------------------------------------------------------------
 
@@ -237,14 +238,14 @@ class PostgresServer:
         deadline_s = self.clock.now_s() + PREPARE_S
         self._reload(conf.live_conf(names=names))
         self.files.fill_histories(1, epoch)
-        return self._taken(names, deadline_s)
+        return self._taken("synchronous_standby_names", names, deadline_s)
 
-    def _taken(self, names: str, deadline_s: float) -> bool:
-        """The standing connection shows the names: the postmaster has them, since it reloads before it tells its
-        children, and so has every connection that comes after the promotion."""
+    def _taken(self, setting: str, value: str, deadline_s: float) -> bool:
+        """The standing connection shows the value: the postmaster has it, since it reloads before it tells its
+        children, and so has every connection that comes later."""
         while self.clock.now_s() < deadline_s:
             with suppress(SqlError):
-                if self._sql("SHOW synchronous_standby_names", deadline_s=deadline_s)[0][0] == names:
+                if self._sql(f"SHOW {setting}", deadline_s=deadline_s)[0][0] == value:
                     return True
             self.clock.sleep(PACE_S)
         return False
@@ -252,13 +253,9 @@ class PostgresServer:
     def _shown(self, names: str, deadline_s: float) -> bool:
         """A connection opened after the reload shows the names."""
         while self.clock.now_s() < deadline_s:
-            with suppress(SqlError):
-                session = self._connect(deadline_s=deadline_s)
-                try:
-                    if session.query("SHOW synchronous_standby_names", deadline_s=deadline_s)[0][0] == names:
-                        return True
-                finally:
-                    session.close()
+            with suppress(SqlError), closing(self._connect(deadline_s=deadline_s)) as session:
+                if session.query("SHOW synchronous_standby_names", deadline_s=deadline_s)[0][0] == names:
+                    return True
             self.clock.sleep(PACE_S)
         return False
 

@@ -170,13 +170,19 @@ def _candidate(member: Member) -> cover.Candidate:
     )
 
 
+def catching_up(obs: Observation) -> int:
+    """The epoch whose holder completes the present data directory; 0 when it is complete (or not the rewound one)."""
+    return obs.memory.catch_up if obs.copy and obs.copy.data == obs.memory.catch_up_data else 0
+
+
 def _path(obs: Observation) -> Path:
     leader = obs.store.leader if obs.store else None
-    if obs.memory.catch_up and obs.sealed is None:
+    epoch = catching_up(obs)
+    if epoch and obs.sealed is None:
         if leader is None or leader.tenure is not Tenure.HELD:
             return Path.UNKNOWN
         broken = obs.server.job_failed or obs.failed_starts > CATCH_UP_STARTS
-        return Path.FOLLOW if leader.epoch == obs.memory.catch_up and not broken else Path.CLONE
+        return Path.FOLLOW if leader.epoch == epoch and not broken else Path.CLONE
     if leader is None or obs.sealed is None or leader.tenure is not Tenure.HELD or stops_on_order(obs):
         return Path.UNKNOWN
     if obs.sealed.timeline == leader.epoch and obs.sealed.lsn > leader.position.lsn:

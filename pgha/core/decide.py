@@ -55,7 +55,7 @@ class Rule(Enum):
     R300_RELEASE_DOWN = (Action.RELEASE, "the server is down: the leader key is released at once")
     R310_FENCE_NOT_PRIMARY = (Action.FENCE, "this node holds the key and its server is a standby: ended, then released")
     R320_RELEASE_FORMER = (Action.RELEASE, "the key names an earlier life of this watchdog, nothing runs: released")
-    R325_FENCE_FORMER = (Action.FENCE, "the hold on the key is lost: what runs under it is ended before the key is released")
+    R325_FENCE_FORMER = (Action.FENCE, "the hold on the key is lost: what runs is ended before the key is released")
     R330_FENCE_UNPROMOTED = (Action.FENCE, "claimed and not writable in time: the server is ended, then released")
     R335_MEASURE_CLAIMED = (Action.UNFOLLOW, "claimed, the server's position is measured again before its promotion")
     R340_PROMOTE = (Action.PROMOTE, "claimed with cover: the server is promoted")

@@ -16,7 +16,7 @@ class Memory:
 
     cluster: id of the cluster. epoch, beat, revision: the highest seen in the store. seal: the last one taken, durable
     before it is published. claimed: the epoch this node last claimed, durable before the server may be promoted.
-    catch_up: the epoch whose holder the directory was rewound from, until it is complete; 0 when it is. Until then it
+    catch_up: the epoch whose holder the copy `catch_up_data` was rewound from; 0 once it is complete. Until then it
     can't be measured, and only that holder can complete it.
     """
 
@@ -27,6 +27,7 @@ class Memory:
     seal: Seal | None = None
     claimed: int = 0
     catch_up: int = 0
+    catch_up_data: str = ""
 
 
 @dataclass(frozen=True, slots=True)

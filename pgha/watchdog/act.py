@@ -12,7 +12,7 @@ from typing import assert_never
 
 from pgha import records
 from pgha.core import cover, voters
-from pgha.core.classify import own_seal, seals_at, stops_on_order, voter_view
+from pgha.core.classify import catching_up, own_seal, seals_at, stops_on_order, voter_view
 from pgha.core.decide import Action, Rule
 from pgha.core.model import Event, Leader, Position, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
@@ -55,7 +55,7 @@ def start(agent: Agent, obs: Observation) -> None:
         notes.start_after_s = now_s + min(0.5 * 2 ** (len(notes.starts) - 2), 10.0)
     notes.sealed = None
     leader = obs.store.leader if obs.store else None
-    completes = leader is not None and leader.tenure is Tenure.HELD and leader.epoch == obs.memory.catch_up
+    completes = leader is not None and leader.tenure is Tenure.HELD and leader.epoch == catching_up(obs)
     try:
         agent.ports.server.start(catch_up=leader.holder.node if leader and completes else "")
     except ServerTrouble as e:
@@ -267,7 +267,7 @@ def rewind(agent: Agent, obs: Observation) -> None:
     leader = obs.store.leader if obs.store else None
     if leader is None or leader.holder.node not in agent.node.nodes:
         return
-    agent.memory.update(catch_up=leader.epoch)
+    agent.memory.update(catch_up=leader.epoch, catch_up_data=obs.copy.data if obs.copy else "")
     agent.notes.rewound = (leader.epoch, obs.rewound + 1)
     agent.notes.sealed = None
     agent.note("rewind", holder=leader.holder.node, position=str(obs.sealed))
@@ -283,7 +283,6 @@ def clone(agent: Agent, obs: Observation) -> None:
     notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
     notes.start_after_s = now_s + min(0.5 * len(notes.starts), 10.0) if len(notes.starts) > 1 else 0.0
     notes.sealed = None
-    agent.memory.update(catch_up=0)
     agent.note("clone", holder=leader.holder.node, position=str(obs.sealed))
     agent.ports.server.begin_clone(leader.holder.node)
 

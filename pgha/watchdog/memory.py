@@ -86,6 +86,7 @@ class NodeMemory:
                 "revision": new.revision,
                 "claimed": new.claimed,
                 "catch_up": new.catch_up,
+                "catch_up_data": new.catch_up_data,
                 "seal": seal
                 and {
                     "revision": seal.revision,
@@ -128,6 +129,7 @@ def _memory(body: Mapping[str, object]) -> Memory:
         revision=_int(body, "revision", 0),
         claimed=_int(body, "claimed", 0),
         catch_up=_int(body, "catch_up", 0),
+        catch_up_data=_word(body, "catch_up_data", ""),
         seal=None if raw is None else _seal(raw),
     )
 

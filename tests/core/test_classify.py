@@ -340,11 +340,20 @@ def test_nobody_is_followed_who_does_not_hold(tenure: Tenure) -> None:
 )
 def test_a_rewound_directory_is_completed_by_its_source_alone(changes: dict[str, object], expected: Path) -> None:
     obs = standby(server__running=Running.DOWN, memory__catch_up=EPOCH)
+    obs = but(obs, memory__catch_up_data=obs.copy.data if obs.copy else "")
     assert situation(obs, **changes).path is expected
 
 
+def test_a_clone_made_of_a_rewound_directory_needs_no_completing() -> None:
+    """Another data id: the note was about the directory before (simulator, F2)."""
+    obs = standby(server__running=Running.DOWN, memory__catch_up=EPOCH, memory__catch_up_data="before")
+    assert situation(obs).path is Path.UNKNOWN
+
+
 def test_once_measured_a_rewound_directory_is_like_any_other() -> None:
-    assert situation(measured(END, key(N2)), memory__catch_up=EPOCH - 1).path is Path.FOLLOW
+    obs = measured(END, key(N2))
+    data = obs.copy.data if obs.copy else ""
+    assert situation(obs, memory__catch_up=EPOCH - 1, memory__catch_up_data=data).path is Path.FOLLOW
 
 
 # -- budget -----------------------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ class Cluster:
 
     def sql(self, node: LocalNode, *statements: str, dbname: str = "postgres") -> list[list[str | None]]:
         """As superuser over the node's socket; the last statement's rows."""
-        done = self._said(node, statements, dbname)
+        done = self.said(node, statements, dbname)
         assert not done["problem"], done
         rows = done["rows"]
         assert isinstance(rows, list)
@@ -209,9 +209,10 @@ class Cluster:
 
     def say(self, node: LocalNode, statement: str) -> None:
         """The same, of a server that may be ended before it has answered."""
-        self._said(node, (statement,), "postgres")
+        self.said(node, (statement,))
 
-    def _said(self, node: LocalNode, statements: tuple[str, ...], dbname: str) -> Mapping[str, object]:
+    def said(self, node: LocalNode, statements: tuple[str, ...], dbname: str = "postgres") -> Mapping[str, object]:
+        """What the server answered: rows, or a problem."""
         order = {"host": node.socket_dir, "port": node.port, "user": "postgres", "dbname": dbname}
         text = json.dumps({**order, "statements": statements})
         ran = self.host.run([sys.executable, "-m", "pgha.ops.sql_main"], timeout_s=30.0, stdin=text)

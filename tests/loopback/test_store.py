@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from pgha import records
-from pgha.core.model import Leader
 from pgha.errors import Exit
+from pgha.ops.local_nodes import LocalNode
 from tests.loopback import faults
 from tests.loopback.cluster import Cluster, pgha
 from tests.loopback.writing import Writing
@@ -75,23 +76,22 @@ def test_all_of_etcd_killed_and_started_again_changes_nothing(cluster: Cluster, 
 
 def test_junk_in_the_store_is_named_and_nobody_minds(cluster: Cluster, client: Writing) -> None:
     epoch, agents = client.epoch, [p for n in cluster.nodes.values() for p in faults.of(n, "agent")]
-    junk = {"members/n9": b"\x00\xff", "request": b"{]", "nonsense": b"[" * 5000, "members/n2": b"\xfe not JSON"}
+    node = cluster.standbys[0].name
+    stays = {"members/n9": b"\x00\xff", "request": b"{]", "nonsense": b"[" * 5000}
     try:
-        for key, value in junk.items():
+        for key, value in {**stays, f"members/{node}": b"\xfe not JSON"}.items():
             cluster.put(key, value)
         named = cluster.await_status(
-            lambda s: sum(key in note for note in s.notes for key in ("members/n9", "request", "nonsense")) == 3,
-            "each is named",
+            lambda s: all(any(f"{key} is left alone" in note for note in s.notes) for key in stays), "each is named"
         )
         assert named.exit == Exit.DEGRADED
-        cluster.await_seen(lambda seen: "n2" in seen.records.members, "n2 writes its own key again")
+        cluster.await_seen(lambda seen: node in seen.records.members, f"{node} writes its own key again")
         said = pgha("-i", cluster.target.where, "switchover", "-y")
         assert said.code == Exit.REFUSED and "request" in said.text, said.text
         client.await_rows(100)
     finally:
-        for key in junk:
-            if key != "members/n2":
-                cluster.put(key, None)
+        for key in stays:
+            cluster.put(key, None)
     cluster.await_healthy()
     assert [p for n in cluster.nodes.values() for p in faults.of(n, "agent")] == agents
     word = client.verdict()
@@ -99,11 +99,62 @@ def test_junk_in_the_store_is_named_and_nobody_minds(cluster: Cluster, client: W
 
 
 def test_a_leader_key_taken_away_is_no_vacancy(cluster: Cluster, client: Writing) -> None:
-    epoch, holder = client.epoch, cluster.primary
+    epoch, holder, leader = client.epoch, cluster.primary, cluster.leader
     cluster.put("leader", None)
-    found = cluster.await_status(lambda s: s.exit == Exit.NO_PRIMARY, "there is no primary")
-    assert any("there is no leader key" in note for note in found.notes), found.notes
-    until(lambda: not faults.of(holder, "postgres"), within_s=10, what="the holder's server has ended")
-    gone_s = time.monotonic()
-    until(lambda: time.monotonic() > gone_s + cluster.timing.h_s + 1.0, within_s=20, what="longer than H")
-    assert client.epoch == epoch and cluster.value("leader") == (b"", 0)
+    try:
+        found = cluster.await_status(lambda s: s.exit == Exit.NO_PRIMARY, "there is no primary")
+        assert any("there is no leader key" in note for note in found.notes), found.notes
+        until(lambda: not faults.of(holder, "postgres"), within_s=10, what="the holder's server has ended")
+        gone_s = time.monotonic()
+        until(lambda: time.monotonic() > gone_s + cluster.timing.h_s + 1.0, within_s=20, what="longer than H")
+        assert client.epoch == epoch and cluster.value("leader") == (b"", 0)
+    finally:
+        cluster.put("leader", records.dump_leader(replace(leader, beat=leader.beat + 100)))
+    client.await_epoch_after(epoch)
+    cluster.await_healthy()
+    assert client.verdict().is_clean
+
+
+@contextlib.contextmanager
+def another_clusters_store(cluster: Cluster) -> Iterator[None]:
+    """The key `cluster` names another system identifier, as that of a cluster of the same name would."""
+    real, _ = cluster.value("cluster")
+    known = cluster.seen().records.cluster
+    assert known is not None
+    cluster.put("cluster", records.dump_cluster(replace(known, system_identifier="7" * 19)))
+    try:
+        yield
+    finally:
+        cluster.put("cluster", real)
+
+
+def test_with_another_system_identifier_in_the_store_nothing_is_touched(cluster: Cluster, client: Writing) -> None:
+    epoch, copies = client.epoch, {n: cluster.copy(n) for n in cluster.nodes.values()}
+    servers = [faults.postmaster(n) for n in cluster.nodes.values()]
+    with another_clusters_store(cluster):
+        until(
+            lambda: {_last_rule(cluster, n) for n in cluster.nodes.values()} == {"R200_FOREIGN"},
+            within_s=10,
+            what="all see it",
+        )
+        client.await_rows(200)
+    assert [faults.postmaster(n) for n in cluster.nodes.values()] == servers
+    cluster.await_healthy()
+    assert {n: cluster.copy(n) for n in cluster.nodes.values()} == copies
+    word = client.verdict()
+    assert word.is_clean and word.epochs == (epoch,) and word.unsure <= 1, word
+
+
+def test_a_standby_writes_nothing_into_another_clusters_store(cluster: Cluster) -> None:
+    """Design, section 4: a different system identifier stops the agent, keys untouched."""
+    node = cluster.standbys[0]
+    with another_clusters_store(cluster):
+        until(lambda: _last_rule(cluster, node) == "R200_FOREIGN", within_s=10, what="it sees it")
+        at, seen_s = cluster.value(f"members/{node.name}"), time.monotonic()
+        until(lambda: time.monotonic() > seen_s + 3.0, within_s=10, what="longer than a member's beat")
+        assert cluster.value(f"members/{node.name}") == at
+
+
+def _last_rule(cluster: Cluster, node: LocalNode) -> str:
+    """What its agent decided last, by its log."""
+    return str(cluster.events(node, "decision")[-1]["rule"])

@@ -19,7 +19,7 @@ from pgha.watchdog.memory import NodeMemory
 
 HERE = DataIdentity(1, 100, "77")
 SEAL = Seal(50, Copy("n1", "a1"), Position(5, 0x16B3748))
-FULL = Memory("c1", 5, 9, 60, SEAL, 4, 3)
+FULL = Memory("c1", 5, 9, 60, SEAL, 4, 3, "d1")
 
 
 class PaperKeep:
@@ -49,7 +49,7 @@ def saved(**changes: object) -> PaperKeep:
     keep = PaperKeep()
     memory = opened(keep)
     memory.copy_of(HERE)
-    memory.update(cluster="c1", epoch=5, beat=9, revision=60, seal=SEAL, claimed=4, catch_up=3)
+    memory.update(cluster="c1", epoch=5, beat=9, revision=60, seal=SEAL, claimed=4, catch_up=3, catch_up_data="d1")
     keep.save(dict(keep.load()) | changes)
     return keep
 
