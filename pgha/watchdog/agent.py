@@ -121,7 +121,8 @@ class Agent:
             self.rule = rule
         self.notes.problem = ""
         act.ACTIONS[rule.action](self, obs)
-        if rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S:
+        due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
+        if due and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
             self.publish(obs, rule)
         return self._pace(obs, rule)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pgha.errors import Exit
@@ -10,10 +12,12 @@ from pgha.ops.local_nodes import LocalNode
 from tests.loopback import faults
 from tests.loopback.cluster import Cluster
 from tests.loopback.writing import Writing, writing
+from tests.support.postgres_pair import until
 
 pytestmark = [pytest.mark.loopback, pytest.mark.timeout(180)]
 
 SLACK_S = 5.0  # beyond H
+WAL_TIMEOUT_S = 5.0  # wal_sender_timeout
 
 
 def _lead(cluster: Cluster, *, store_leads: bool) -> LocalNode:
@@ -51,6 +55,22 @@ def test_writes_go_on_without_a_standbys_node_which_comes_back_as_a_voter(cluste
     assert cluster.await_healthy().sync == "sync ANY 1 of 2"
     word = client.verdict()
     assert word.is_clean and word.epochs == (epoch,) and word.outage_s <= cluster.timing.voter_drop_s + SLACK_S, word
+
+
+def test_an_only_voter_that_takes_nothing_is_dropped_and_commits_go_on(cluster: Cluster, client: Writing) -> None:
+    """faults.md row 6. It is missed when wal_sender_timeout is over, and dropped voter_drop_s later."""
+    epoch, (gone, voter) = client.epoch, cluster.standbys
+    local_nodes.hold_down(gone)
+    faults.kill_at_once(gone, *faults.SERVER, *faults.WATCHDOG)
+    cluster.await_status(lambda s: s.sync == "sync ANY 1 of 1", f"{gone.name} is dropped")
+    with faults.frozen(faults.of(voter, "postgres")):
+        cluster.await_status(lambda s: s.sync == "not replicated", f"{voter.name} is dropped too")
+        client.await_rows(50)
+    cluster.power_on(gone)
+    cluster.await_healthy()
+    word = client.verdict()
+    assert word.is_clean and word.epochs == (epoch,), word
+    assert word.outage_s <= WAL_TIMEOUT_S + cluster.timing.voter_drop_s + SLACK_S, word
 
 
 def test_without_standbys_writes_go_on_and_a_killed_primary_comes_back_in_its_place(
@@ -94,6 +114,24 @@ def test_with_the_only_one_that_has_the_commits_down_nobody_else_takes_over(clus
     cluster.await_healthy()
     word = client.verdict()
     assert word.is_clean, word
+
+
+def test_a_primary_and_a_standby_end_together_and_nobody_writes_until_one_is_back(
+    cluster: Cluster, client: Writing
+) -> None:
+    epoch, primary, (gone, left) = client.epoch, cluster.primary, cluster.standbys
+    h_s = cluster.timing.h_s
+    for node in (primary, gone):
+        local_nodes.hold_down(node)
+    faults.kill_at_once_of([primary, gone], *faults.NODE)
+    ended_s, acked = time.monotonic(), client.acked
+    until(lambda: time.monotonic() > ended_s + h_s + 1.0, within_s=20, what="longer than H")
+    assert client.acked == acked and faults.of(left, "postgres")
+    cluster.power_on(gone)
+    assert client.await_epoch_after(epoch) in (gone.name, left.name)
+    cluster.power_on(primary)
+    cluster.await_healthy()
+    assert client.verdict().is_clean
 
 
 @pytest.mark.slow

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tests.sim.world import World
 
-LEAST_S = 2e-5  # no call is free: time goes on also in a loop that waits for nothing
-
 
 class SimClock:
     """`ports.Clock`."""
@@ -32,4 +30,4 @@ class SimClock:
 
     def sleep(self, seconds: float) -> None:
         """Wait, as this node counts seconds."""
-        self.world.me().wait(max(seconds, LEAST_S) / self.rate)
+        self.world.me().wait(seconds / self.rate)

@@ -14,7 +14,6 @@ from pgha.core.model import Tenure
 from pgha.errors import Refused
 from pgha.ports import GuardState, ServerStart, ToolResult
 from pgha.watchdog.agent import Agent, Ports
-from tests.sim.clock import LEAST_S
 from tests.sim.server import SimServer
 from tests.sim.store import STORE, SimStore
 from tests.sim.world import Lock, Process, Task
@@ -256,7 +255,7 @@ class AgentProcess(Process):
             self._woken_for, self._wake, self._hinted = self.changed, True, True
         if not self._wake:
             self._idle = self._main.token
-            self._main.wait(max(pause_s, LEAST_S) / self.node.clock.rate)
+            self._main.wait(pause_s / self.node.clock.rate)
             self._idle = None
         self._wake = False
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped,unused-ignore]
 
 TAIL = 40
+LEAST_S = 1e-5  # no call is free: time goes on also in a loop that waits for nothing
 
 
 class World:
@@ -161,7 +162,7 @@ class Task:
             raise GreenletExit
         assert world.current is self, "a task waits for itself only"
         if seconds is not None:
-            world.after(max(seconds, 0.0), self.fire, self._token, None)
+            world.after(max(seconds, LEAST_S), self.fire, self._token, None)
         self._value = None
         world.hub.switch()
         return self._value
