@@ -6,6 +6,7 @@ It knows its own acknowledgements only; nothing of pgha's state reaches it.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from pgha.adapters.local_judge import JudgeProcess
 from pgha.ops import drill_role
 from tests.loopback.cluster import Cluster
 from tests.support.postgres_pair import until
+
+LOG = logging.getLogger("pgha.loopback")  # pytest --log-file=FILE --log-file-level=INFO keeps every verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Writing:
         said = self._judge.order("verdict", within_s=60.0)
         epochs = said["epochs"]
         assert isinstance(epochs, list)
-        return Word(
+        word = Word(
             lost=None if said["lost"] is None else int(str(said["lost"])),
             two_writers=int(str(said["two_writers"])),
             duplicates=int(str(said["duplicates"])),
@@ -83,6 +86,8 @@ class Writing:
             epochs=tuple(epochs),
             text=", ".join(f"{key} {value}" for key, value in said.items() if key != "faults"),
         )
+        LOG.info("%s", word)
+        return word
 
 
 @contextlib.contextmanager

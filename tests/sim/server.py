@@ -94,8 +94,7 @@ class SimServer:
         primary = pg.state is State.PRIMARY
         parsed = parse_standby_name(pg.upstream[1]) if pg.upstream else None
         senders = tuple(
-            Walsender(s.name, "streaming" if s.streaming else "catchup", s.flushed, int(s.counts))
-            for s in pg.senders
+            Walsender(s.name, "streaming" if s.streaming else "catchup", s.flushed, int(s.counts)) for s in pg.senders
         )
         return replace(
             before,

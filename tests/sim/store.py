@@ -58,9 +58,7 @@ class StoreService:
         self.on_landed: Landed = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
 
-    def land(
-        self, sender: str, sent: float, guards: Sequence[Guard], writes: Sequence[Write]
-    ) -> Committed | Conflict:
+    def land(self, sender: str, sent: float, guards: Sequence[Guard], writes: Sequence[Write]) -> Committed | Conflict:
         """A write arrives."""
         before = {w.key: self.keys.entries[w.key] for w in writes if w.key in self.keys.entries}
         outcome = self.keys.apply(guards, writes)

@@ -60,6 +60,6 @@ def _twice(here: Verdict) -> str:
 def test_a_failing_seed_says_how_to_see_it_again() -> None:
     runs = (simulate(seed, bug="names_late", live=False) for seed in range(BUG_SEEDS))
     verdict = next(v for v in runs if v.failed is not None)
-    text = verdict.report("names_late")
+    text = verdict.report("--bug", "names_late")
     assert f"python -m tests.sim.run --seed {verdict.seed} --bug names_late --trace" in text
     assert len(text.splitlines()) >= 20
