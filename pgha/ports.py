@@ -288,6 +288,10 @@ class Server(Protocol):
         """Put synchronous_standby_names in force, behind the barrier when asked; nudges. True when done."""
         ...
 
+    def nudge(self) -> None:
+        """One small commit that waits for nobody: every standby gets WAL and replies. Never raises."""
+        ...
+
     def wal_end(self) -> int | None:
         """A primary's WAL end (flushed), now."""
         ...

@@ -301,11 +301,7 @@ class PostgresServer:
             self._reload(conf.live_conf(names=names))
             if not self._shown(names, deadline_s):
                 return False
-            session = self._connect(deadline_s=deadline_s)
-            try:
-                session.query(look.NUDGE, deadline_s=deadline_s)
-            finally:
-                session.close()
+            self._sql(look.NUDGE, deadline_s=deadline_s)
             return True
         except SqlError:
             return False
@@ -334,6 +330,11 @@ class PostgresServer:
             self.clock.sleep(PACE_S)
         waiting.close()
         return None
+
+    def nudge(self) -> None:
+        """A commit of the standing connection, whose level is `local`."""
+        with suppress(SqlError):
+            self._sql(look.NUDGE, deadline_s=self.clock.now_s() + LOOK_S)
 
     def wal_end(self) -> int | None:
         """Flushed WAL end of a primary."""

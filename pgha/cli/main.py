@@ -28,6 +28,8 @@ from pgha.errors import Exit, PghaError, UsageError
 COMMANDS = {
     "bootstrap": ("pgha.cli.bootstrap", "Make a cluster from an inventory; again: complete it."),
     "list": ("pgha.cli.list", "Show the cluster: roles, lag, voters, and what is wrong."),
+    "explain": ("pgha.cli.explain", "Say why: each node's reasons, who is missing, what to do."),
+    "history": ("pgha.cli.history", "Show past take-overs: when, why, how long."),
     "switchover": ("pgha.cli.switchover", "Move the primary to another node, planned."),
     "dsn": ("pgha.cli.dsn", "Print the connection string for clients."),
     "drill": ("pgha.cli.drill", "Cause a fault, write all the while, measure the outage."),

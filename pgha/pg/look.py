@@ -35,7 +35,8 @@ def view(before: ServerView, row: Sequence[str], now_s: float) -> ServerView:
     parsed = parse_standby_name(name.group(1)) if name else None
     epoch = parsed[1] if parsed else (-1 if conninfo else 0)
     status, _, received = receiver.partition(" ")
-    tli = int(timeline, 16) if timeline else int(received or 0) or int(control_tli or 0)
+    # Without a walreceiver only pg_control tells, and late: what was seen of this very server stands (redteam 3).
+    tli = int(timeline, 16) if timeline else int(received or 0) or max(int(control_tli or 0), before.position.timeline)
     senders = tuple(
         Walsender(name=a or "", state=s or "", flush=parse_lsn(f) if f else 0, sync_priority=int(p or 0))
         for a, s, f, p in (json.loads(walsenders) if walsenders else ())

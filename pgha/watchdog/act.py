@@ -245,6 +245,8 @@ def _announce(agent: Agent, position: Position, forks: tuple[tuple[int, int], ..
     if view is not None and order is not None and order.target == agent.node.node and order.phase == "handed":
         key = agent.root + "request"
         outcome = agent.lease.change(held, guards=[Guard(key, view.order_revision)], writes=[Write(key, None)])
+        if isinstance(outcome, Committed):
+            agent.view = replace(view, order=None, order_revision=0)
     if not isinstance(outcome, Committed):
         outcome = agent.lease.change(held)
     agent.notes.checkpoint_base = agent.last.checkpoints

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from pgha import records
-from pgha.core.classify import classify, followers, own_seal
+from pgha.core.classify import classify, followers
 from pgha.core.decide import Action, Reason, Rule, choose, reasons
 from pgha.core.model import Copy, Leader, Member, Position, Settings, Tenure
 from pgha.core.observation import Observation, StoreView
@@ -19,6 +19,7 @@ from pgha.core.situation import Situation
 from pgha.core.timing import timing_for
 from pgha.nodefile import NodeFile
 from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
+from pgha.watchdog import telling
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
 
@@ -26,6 +27,7 @@ MEMBER_BEAT_S = 2.0
 START_WINDOW_S = 60.0
 POLL_S = 1.0
 HOT_S = 0.01
+STOPPING_S = 0.004  # a switchover's outage has begun: it ends with what a standby tells next
 REREAD_S = 0.1
 SOON_S = 0.1
 
@@ -53,6 +55,7 @@ class Notes:
     sealed: tuple[float, Position] | None = None  # start of the server, measured position
     bid: tuple[int, float] = (0, 0.0)
     missing: dict[Copy, float] = field(default_factory=dict)
+    greeted: frozenset[Copy] = frozenset()
     mark: tuple[str, int] | None = None
     order: tuple[str, float] = ("", 0.0)
     prepared: str = ""
@@ -121,6 +124,7 @@ class Agent:
             self.rule = rule
         self.notes.problem = ""
         act.ACTIONS[rule.action](self, obs)
+        self._greet(obs)
         due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
         if due and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
             self.publish(obs, rule)
@@ -131,6 +135,14 @@ class Agent:
         if self.armed and obs.tenancy.epoch == 0 and obs.server.running in (Running.DOWN, Running.NO_DATA):
             self.ports.link.deadline(None)
             self.armed, self.armed_s = False, 0.0
+
+    def _greet(self, obs: Observation) -> None:
+        """A voter that begins to stream has confirmed all it had before: only a reply from now on releases commits
+        that wait (redteam 14; its reply while catching up counts for nothing), so one is provoked."""
+        there = frozenset(f.copy for f in followers(obs) if f.streaming)
+        if there - self.notes.greeted:
+            self.ports.server.nudge()
+        self.notes.greeted = there
 
     def arm(self, sent_s: float) -> None:
         """The guard kills the whole tree at F_hard after the last renewal that succeeded was sent."""
@@ -309,8 +321,13 @@ class Agent:
         """members/<node>: when something worth knowing has changed, and every two seconds. True when it is there."""
         now_s = self.ports.clock.now_s()
         old, revision, at_s = self._member
-        new = self._describe(obs, rule, old.beat + 1 if old else 1)
-        if old is not None and not force and _essence(old) == _essence(new) and now_s - at_s < MEMBER_BEAT_S:
+        new = telling.describe(self, obs, rule, old.beat + 1 if old else 1)
+        if (
+            old is not None
+            and not force
+            and telling.essence(old) == telling.essence(new)
+            and now_s - at_s < MEMBER_BEAT_S
+        ):
             return True
         key = f"{self.root}members/{self.node.node}"
         if revision < 0:  # unknown: whatever is there now is what the next write replaces
@@ -326,36 +343,12 @@ class Agent:
             [Guard(key, revision)], [Write(key, records.dump_member(new))], deadline_s=now_s + self.timing.a_s
         )
         done = isinstance(outcome, Committed)
+        if done and self.view is not None:
+            self.view = replace(self.view, members={**self.view.members, self.node.node: new})
         self._member = (new, outcome.revision if isinstance(outcome, Committed) else -1, now_s)
         if isinstance(outcome, Conflict) and old is not None:
             self.note("conflict", says="somebody else writes this node's member key: two nodes of one name?")
         return done
-
-    def _describe(self, obs: Observation, rule: Rule, beat: int) -> Member:
-        server, me = obs.server, self.node.me
-        standbys = {w.name: (w.state, w.flush) for w in server.walsenders}
-        return Member(
-            node=self.node.node,
-            incarnation=self.incarnation,
-            beat=beat,
-            host=me.host,
-            port=me.port,
-            data=obs.copy.data if obs.copy else "",
-            state=_state_word(obs, rule),
-            primary=server.running is Running.PRIMARY,
-            position=obs.sealed or server.position,
-            replay=obs.sealed or server.replay,
-            seal=self.memory.value.seal,
-            upstream_epoch=max(server.upstream_epoch, 0),
-            priority=self.node.priority,
-            nofailover=self.node.nofailover,
-            version=self.version,
-            postgres=server.version,
-            problem=(self.notes.problem or server.job_failed or server.why)[:300],
-            rule=rule.name,
-            written_at=self.ports.wall(),
-            standbys=standbys,
-        )
 
     # -- pacing ------------------------------------------------------------------------------------------
 
@@ -371,29 +364,8 @@ class Agent:
         if rule not in calm:
             return 0.0 if rule.action is not Action.NONE and self._repeats < 3 else SOON_S
         if obs.store and obs.store.order and obs.store.order.phase == "stopping":
-            return HOT_S
+            return STOPPING_S
         left_s = obs.key_seen_s + self.timing.h_s - obs.now_s
         if rule is Rule.R540_FOLLOWING:
             return min(POLL_S, left_s) if left_s > 0 else HOT_S
         return POLL_S
-
-
-def _essence(m: Member) -> tuple[object, ...]:
-    """What of a member record is worth a write at once."""
-    return (m.state, m.primary, m.data, m.seal, m.upstream_epoch, m.problem, m.rule, sorted(m.standbys), m.incarnation)
-
-
-def _state_word(obs: Observation, rule: Rule) -> str:
-    """The member's state for people (see Member.state)."""
-    running, server = obs.server.running, obs.server
-    if server.job:
-        return server.job
-    if running is Running.PRIMARY:
-        return "primary"
-    if rule in (Rule.R340_PROMOTE, Rule.R350_ANNOUNCE):
-        return "promoting"
-    if running is Running.STANDBY:
-        if obs.sealed is not None and server.upstream_epoch == 0:
-            return "sealed" if own_seal(obs) else "waiting"
-        return "streaming" if server.receiving else "following"
-    return {Running.STARTING: "starting", Running.STOPPING: "stopping"}.get(running, "stopped")

@@ -106,7 +106,7 @@ def hand_over(agent: Agent, obs: Observation) -> None:
 
 
 def _await_replay(agent: Agent, order: Order, end: Position) -> None:
-    """Until the target's member key shows that it has replayed beyond the shutdown checkpoint's start; at most 1 s."""
+    """Until the target's member key shows WAL beyond the shutdown checkpoint's start, on its disk; at most 1 s."""
     clock = agent.ports.clock
     until_s = clock.now_s() + TARGET_REPLAY_S
     key = f"{agent.root}members/{order.target}"
@@ -117,7 +117,11 @@ def _await_replay(agent: Agent, order: Order, end: Position) -> None:
             return
         entry = snap.entries.get(key)
         member = records.parse_value(key, entry.value, records.parse_member) if entry else None
-        if member is not None and not isinstance(member, records.Problem) and member.replay >= end:
+        if (
+            member is not None
+            and not isinstance(member, records.Problem)
+            and max(member.position, member.replay) >= end
+        ):
             return
         agent.ports.store.wait(agent.root, snap.revision, deadline_s=min(until_s, clock.now_s() + LOOK_S))
 

@@ -175,6 +175,18 @@ class Cluster:
             assert time.monotonic() < end, f"not healthy within {within_s:g} s: {told}"
             time.sleep(0.1)
 
+    def await_calm(self, *, within_s: float = HEALTHY_S) -> None:
+        """`list` is content, no order is at work, every process is there. For between scenarios: records may be 2 s old."""
+        kinds = ("guard", "agent", "postgres", "etcd")
+
+        def is_calm() -> bool:
+            seen = self.seen()
+            if status.judge(self.target, seen).exit != 0 or seen.records.order is not None:
+                return False
+            return all(faults.of(node, kind) for node in self.nodes.values() for kind in kinds)
+
+        until(is_calm, within_s=within_s, what="the cluster is calm", every_s=0.1)
+
     def await_status(self, wanted: Callable[[Status], bool], what: str, *, within_s: float = 30.0) -> Status:
         """Until `list` would say so."""
         found: list[Status] = []

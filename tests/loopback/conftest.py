@@ -30,7 +30,7 @@ def cluster(made: Cluster) -> Iterator[Cluster]:
     """A healthy cluster; afterwards no agent has met a bug, whatever was done to it."""
     try:
         made.mend()
-        made.await_healthy()
+        made.await_calm()
     except Exception:  # noqa: BLE001  # what the scenario before left can't be put right: a new one
         made.down()
         made.up()

@@ -263,6 +263,9 @@ class SimServer:
                 return True
         return False
 
+    def nudge(self) -> None:
+        """Nothing to do: here reports arrive by themselves."""
+
     def wal_end(self) -> int | None:
         """Flushed."""
         self._wait(0.0005, 0.003)

@@ -1,0 +1,163 @@
+"""The pages of `pgha history`, at most 80 columns, and their JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+
+from pgha.core.model import Event
+from pgha.ops.history import History, TakeOver
+from pgha.render import age_text, bytes_text, clean
+
+WIDTH = 80
+BAR = 30  # characters for the longest time
+SCHEMA_VERSION = 1
+HEADS = ("EPOCH", "WHEN (UTC)", "FROM -> TO", "KIND", "WRITABLE", "POSITION")
+NUMBERS = ("EPOCH", "WRITABLE")
+
+
+def when_text(at: float) -> str:
+    """A writer's wall clock, in UTC; `-` when it says nothing sensible."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S") if at > 0 else "-"
+    except (ValueError, OverflowError, OSError):
+        return "-"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
+
+
+def _move(event: Event) -> str:
+    return f"{event.source or '-'} -> {event.holder}"
+
+
+def _why(event: Event) -> str:
+    """The reason, and who asked, and what was lost, where they are known and not said already."""
+    parts = [event.reason or "no reason recorded"]
+    if event.asked_by and event.asked_by not in event.reason:
+        parts.append(f"asked by {event.asked_by}")
+    if event.loss_bytes:
+        parts.append(f"up to {bytes_text(event.loss_bytes)} lost")
+    return "; ".join(parts)
+
+
+def _wrapped(label: str, text: str, width: int, *, at: int) -> list[str]:
+    return textwrap.wrap(
+        clean(text), width, initial_indent=f"{label:<{at}}", subsequent_indent=" " * at, break_on_hyphens=False
+    )
+
+
+def lines(found: History, width: int) -> list[str]:
+    """The table, newest first, the reason of each below it."""
+    width = max(40, min(width, WIDTH))
+    if not found.shown:
+        page = [f"{found.cluster}: no take-over is recorded yet"]
+    else:
+        count = len(found.shown) + found.older
+        page = [f"{found.cluster}: {count} take-over{'' if count == 1 else 's'} recorded, newest first"]
+        page += _table(found, width)
+    page += [line for note in found.notes for line in _wrapped("!", note, width, at=2)]
+    return page + ([f"{found.older} older: {found.more}"] if found.older else [])
+
+
+def _table(found: History, width: int) -> list[str]:
+    rows = [dict(zip(HEADS, HEADS, strict=True)), *(_cells(one) for one in found.shown)]
+    sizes = {head: max(len(row[head]) for row in rows) for head in HEADS}
+    page: list[str] = []
+    for number, row in enumerate(rows):
+        cells = [row[h].rjust(sizes[h]) if h in NUMBERS else row[h].ljust(sizes[h]) for h in HEADS]
+        page.append("  ".join(cells).rstrip())
+        if number:
+            page += _wrapped("", _why(found.shown[number - 1].event), width, at=sizes["EPOCH"] + 2)
+    return page
+
+
+def _cells(one: TakeOver) -> dict[str, str]:
+    event = one.event
+    texts = (
+        str(event.epoch),
+        when_text(event.at),
+        _move(event),
+        event.kind,
+        _ms(one.writable_ms),
+        str(event.position),
+    )
+    return dict(zip(HEADS, (clean(t) for t in texts), strict=True))
+
+
+# -- one of them -----------------------------------------------------------------------------------------------
+
+
+def one_lines(one: TakeOver, width: int) -> list[str]:
+    """One take-over: the facts, its phases as bars, what lay before."""
+    width, event = max(40, min(width, WIDTH)), one.event
+    page = _wrapped("", f"{one.cluster}  epoch {event.epoch}  {_move(event)}  {event.kind}", width, at=0)
+    page += _wrapped("when", f"{when_text(event.at)} UTC, by the clock of {event.holder}", width, at=10)
+    page += _wrapped("why", _why(event), width, at=10)
+    page += _wrapped("position", str(event.position), width, at=10)
+    page += _wrapped("before", _before(one), width, at=10)
+    if not one.phases:
+        return [*page, "phases    none recorded"]
+    counted = f"in ms from when {event.holder} saw the key free (a silent holder's H lies before)"
+    return [*page, *_wrapped("phases", counted, width, at=10), *_bars(one)]
+
+
+def _before(one: TakeOver) -> str:
+    lasted = "nothing recorded" if one.before_s is None else f"{age_text(one.before_s)} since the take-over before"
+    if not one.skipped:
+        return lasted
+    many = len(one.skipped) > 1
+    span = f"epochs {one.skipped[0]} to {one.skipped[-1]}" if many else f"epoch {one.skipped[0]}"
+    return f"{lasted}; {span} left no record"
+
+
+def _bars(one: TakeOver) -> list[str]:
+    end = one.phases[-1].at_ms or 1.0
+    size = max(len(p.name) for p in one.phases)
+    page = []
+    for phase in one.phases:
+        start = round((phase.at_ms - phase.took_ms) / end * BAR)
+        length = max(1, round(phase.at_ms / end * BAR) - start)
+        bar = f"{' ' * min(start, BAR - 1)}{'#' * length}"
+        numbers = f"{phase.at_ms:8.0f}  +{phase.took_ms:.0f}"
+        page.append(f"  {clean(phase.name)[:20]:<{min(size, 20)}}{numbers:<18}{bar}".rstrip())
+    return page
+
+
+# -- JSON ------------------------------------------------------------------------------------------------------
+
+
+def _event_dict(one: TakeOver) -> dict[str, object]:
+    event = one.event
+    return {
+        "epoch": event.epoch,
+        "at": event.at,
+        "from": event.source or None,
+        "to": event.holder,
+        "kind": event.kind,
+        "reason": event.reason,
+        "asked_by": event.asked_by or None,
+        "writable_ms": one.writable_ms,
+        "position": str(event.position),
+        "loss_bytes": event.loss_bytes,
+        "phases": [{"name": p.name, "at_ms": round(p.at_ms, 1), "took_ms": round(p.took_ms, 1)} for p in one.phases],
+        "before_s": None if one.before_s is None else round(one.before_s, 1),
+        "skipped": list(one.skipped),
+    }
+
+
+def as_dict(found: History) -> dict[str, object]:
+    """Stable names, newest first."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "cluster": found.cluster,
+        "take_overs": [_event_dict(one) for one in found.shown],
+        "older": found.older,
+        "notes": list(found.notes),
+    }
+
+
+def one_as_dict(one: TakeOver) -> dict[str, object]:
+    """The same of one."""
+    return {"schema_version": SCHEMA_VERSION, "cluster": one.cluster, "take_over": _event_dict(one)}

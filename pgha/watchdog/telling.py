@@ -1,0 +1,62 @@
+"""What a node tells of itself in members/<node>: its facts for showing, and its seal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgha.core.classify import own_seal
+from pgha.core.decide import Rule
+from pgha.core.model import Member
+from pgha.core.observation import Observation
+from pgha.core.server import Running
+
+if TYPE_CHECKING:
+    from pgha.watchdog.agent import Agent
+
+
+def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
+    """The record as it is to be written now."""
+    node, server, me = agent.node, obs.server, agent.node.me
+    return Member(
+        node=node.node,
+        incarnation=agent.incarnation,
+        beat=beat,
+        host=me.host,
+        port=me.port,
+        data=obs.copy.data if obs.copy else "",
+        state=state_word(obs, rule),
+        primary=server.running is Running.PRIMARY,
+        position=obs.sealed or server.position,
+        replay=obs.sealed or server.replay,
+        seal=agent.memory.value.seal,
+        upstream_epoch=max(server.upstream_epoch, 0),
+        priority=node.priority,
+        nofailover=node.nofailover,
+        version=agent.version,
+        postgres=server.version,
+        problem=(agent.notes.problem or server.job_failed or server.why)[:300],
+        rule=rule.name,
+        written_at=agent.ports.wall(),
+        standbys={w.name: (w.state, w.flush) for w in server.walsenders},
+    )
+
+
+def essence(m: Member) -> tuple[object, ...]:
+    """What of a member record is worth a write at once."""
+    return (m.state, m.primary, m.data, m.seal, m.upstream_epoch, m.problem, m.rule, sorted(m.standbys), m.incarnation)
+
+
+def state_word(obs: Observation, rule: Rule) -> str:
+    """The member's state for people (see Member.state)."""
+    running, server = obs.server.running, obs.server
+    if server.job:
+        return server.job
+    if running is Running.PRIMARY:
+        return "primary"
+    if rule in (Rule.R340_PROMOTE, Rule.R350_ANNOUNCE):
+        return "promoting"
+    if running is Running.STANDBY:
+        if obs.sealed is not None and server.upstream_epoch == 0:
+            return "sealed" if own_seal(obs) else "waiting"
+        return "streaming" if server.receiving else "following"
+    return {Running.STARTING: "starting", Running.STOPPING: "stopping"}.get(running, "stopped")
