@@ -23,6 +23,7 @@ from pgha.inventory import Inventory
 from pgha.ops import drill, local_nodes, procs
 from pgha.ops.drill_report import DrillReport
 from pgha.ops.target import store_access
+from tests.support.postgres_pair import WAL_SEGMENT_MB
 
 ROOT = Path(__file__).resolve().parent.parent
 IDLE_S = 20.0
@@ -71,7 +72,7 @@ def demo() -> Iterator[Demo]:
     where = Path(tempfile.mkdtemp(prefix="pgha-bench-", dir="/var/tmp"))
     where.rmdir()  # `demo up` makes it, for its own user
     try:
-        yield Demo(str(where), pgha("demo", "up", "--dir", str(where)))
+        yield Demo(str(where), pgha("demo", "up", "--dir", str(where), "--wal-segment", str(WAL_SEGMENT_MB)))
     except (AssertionError, PghaError):
         _show_logs(where)
         raise

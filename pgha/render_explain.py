@@ -11,6 +11,7 @@ from enum import Enum
 
 from pgha.core import cover
 from pgha.core.decide import Reason, Rule
+from pgha.core.model import Copy
 from pgha.core.situation import Store
 from pgha.ops.explain import SCHEMA_VERSION, Absent, Explained, Gap, NodeAnswer, Wanted
 from pgha.render import age_text, clean
@@ -66,21 +67,21 @@ def _names(copies: Iterable[object]) -> str:
 def _lack(lack: cover.Missing) -> str:
     """An entry of `sync` that is not covered: whose commits, and how many seals of how many."""
     rule = lack.rule
+    holders = _names(c.node for c in lack.absent if c not in rule.voters)
     if not rule.voters:
-        return f"commits of {rule.holder.node} that nobody else had to confirm: only its own seal will do"
+        return f"commits of {rule.holder.node} that nobody else had to confirm: only the seal of {holders} will do"
     voters = _names(sorted(v.node for v in rule.voters))
     whose = f"commits of {rule.holder.node}, confirmed by {rule.k} of {voters}"
-    return f"{whose}: {lack.have} of {lack.need} seals, or its own"
+    return f"{whose}: {lack.have} of {lack.need} seals" + (f", or that of {holders}" if holders else "")
 
 
-def _short_lack(lack: cover.Missing) -> str:
+def _short_lack(lack: cover.Missing, gone: frozenset[Copy]) -> str:
     """The same in a line of conditions."""
-    rule = lack.rule
-    own = f"that of {rule.holder.node}"
-    voters = _names(c.node for c in lack.absent if c in rule.voters)
-    if not voters:
-        return f"{own} is missing"
-    return f"{lack.need - lack.have} more of {voters}, or {own}, is missing"
+    names = {c: f"{c} (gone)" if c in gone else c.node for c in lack.absent}
+    voters = ", ".join(names[c] for c in lack.absent if c in lack.rule.voters)
+    holders = ", ".join(names[c] for c in lack.absent if c not in lack.rule.voters)
+    parts = [f"{lack.need - lack.have} more of {voters}"] if voters else []
+    return ", or ".join(parts + ([f"that of {holders}"] if holders else []))
 
 
 def _absent(who: Absent) -> str:
@@ -94,15 +95,17 @@ def _absent(who: Absent) -> str:
 
 def _gap(gap: Gap, width: int) -> list[str]:
     best = gap.best
-    first = f"{best.copy.node} has sealed at {best.position}" if best else "no node that may lead has sealed"
-    page = _wrapped("missing", f"{first}; without more seals an acknowledged commit could be lost", width)
+    first = f"{best.copy.node} has sealed at {best.position}" if best else "no node that reports has sealed"
+    barred = " and may not lead (nofailover)" if gap.barred else ""
+    page = _wrapped("missing", f"{first}{barred}; without more seals an acknowledged commit could be lost", width)
     for lack in gap.lacks:
         page += _wrapped("", _lack(lack), width)
     for who in gap.absent:
         label = f"  {who.copy} "
         page += _wrapped(label, _absent(who), width, at=max(INDENT, len(label)))
     if gap.coming:
-        page += _wrapped("", f"{_names(c.node for c in gap.coming)} report: their seals would complete them", width)
+        names = f"{_names(c.node for c in gap.coming)} {'reports' if len(gap.coming) == 1 else 'report'}"
+        page += _wrapped("", f"{names}, not sealed yet: with that nothing is missing", width)
     return page
 
 
@@ -172,10 +175,11 @@ def _conditions(wanted: Wanted, found: Explained) -> str:
 
 def _to_lead(node: NodeAnswer, wanted: Wanted, found: Explained) -> str:
     parts = [_conditions(wanted, found)] + (["it is not tagged nofailover"] if node.nofailover else [])
-    if any(axis == "bid" for axis, _ in wanted.changes):
-        seals = "of the seals there are" if node.sealed else "with its own seal"
-        parts += [f"{seals} {_short_lack(lack)}" for lack in node.lacks]
-        parts += [] if node.lacks else [f"{seals} nothing is missing"]
+    if node.lacks is not None and any(axis == "bid" for axis, _ in wanted.changes):
+        lacks = [_short_lack(lack, found.gone) for lack in node.lacks]
+        missing = "still missing" if node.sealed else "besides its own"
+        enough = "nothing is missing" if node.sealed else "its own is enough"
+        parts.append(f"{missing}: {'; '.join(lacks)}" if lacks else enough)
     return "; ".join(parts)
 
 
@@ -219,7 +223,9 @@ def as_dict(found: Explained) -> dict[str, object]:
 def _gap_dict(gap: Gap) -> dict[str, object]:
     best = gap.best
     return {
+        "may_lead": not gap.barred,
         "best": None if best is None else {"copy": str(best.copy), "position": str(best.position)},
+        "coming": [str(c) for c in gap.coming],
         "rules": [_lack_dict(lack) for lack in gap.lacks],
         "absent": [
             {
@@ -271,7 +277,7 @@ def _node_dict(node: NodeAnswer) -> dict[str, object]:
         ],
         "to_lead": _wanted_dict(node.to_lead),
         "to_follow": _wanted_dict(node.to_follow),
-        "lacks": [_lack_dict(lack) for lack in node.lacks],
+        "lacks": None if node.lacks is None else [_lack_dict(lack) for lack in node.lacks],
     }
 
 

@@ -54,6 +54,9 @@ def up(
     pg_bin: Annotated[
         str, typer.Option("--pg-bin", metavar="DIR", help="PostgreSQL's programs; else they are looked for.")
     ] = "",
+    wal_segment: Annotated[
+        int, typer.Option("--wal-segment", metavar="MB", help="Size of a WAL segment; hosts have 16.")
+    ] = 1,
     output: OutputOption = None,
 ) -> None:
     """Make the demo: a cluster that heals itself, in seconds. Interrupted, the same command goes on."""
@@ -61,9 +64,9 @@ def up(
     from pgha.adapters.local import LocalHost
     from pgha.ops import demo
 
-    wish = demo.with_dir(
-        demo.Wish(sources.demo_dir(), nodes, bin_dir=os.path.abspath(pg_bin) if pg_bin else ""), directory
-    )
+    programs = os.path.abspath(pg_bin) if pg_bin else ""
+    wish = demo.Wish(sources.demo_dir(), nodes, bin_dir=programs, wal_segment_mb=wal_segment)
+    wish = demo.with_dir(wish, directory)
     host = LocalHost(_run_as(wish.dir))
     done = demo.up(wish, host, demo.Doors(_parse, sources.machine_for), render.Lines())
     if merged(ctx, output=output).json:

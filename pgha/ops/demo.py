@@ -38,15 +38,21 @@ STOP_S = 20.0
 TERM_S = 5.0
 ETCD_TERM_S = 1.0  # members that all end hand their leadership round for 5 s; what they hold is removed anyway
 
+SEGMENTS_MB = (1, 2, 4, 8, 16, 32, 64)
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What `demo up` is asked for. dir: absolute. bin_dir: of PostgreSQL's programs, "" for those that are found."""
+    """What `demo up` is asked for. dir: absolute. bin_dir: of PostgreSQL's programs, "" for those that are found.
+
+    wal_segment_mb: a small one keeps the demo small; hosts have PostgreSQL's default, 16.
+    """
 
     dir: str
     nodes: int = 3
     flags: str = ""
     bin_dir: str = ""
+    wal_segment_mb: int = 1
 
 
 def demo_user() -> str:
@@ -108,6 +114,8 @@ def up(wish: Wish, host: Host, doors: Doors, progress: Progress) -> Outcome:
     if wish.nodes not in SIZES:
         sizes = ", ".join(map(str, SIZES))
         raise UsageError(f"--nodes {wish.nodes} is not possible", f"one of {sizes}; two can't outvote each other")
+    if wish.wal_segment_mb not in SEGMENTS_MB:
+        raise UsageError(f"--wal-segment {wish.wal_segment_mb} is not possible", f"one of {SEGMENTS_MB}")
     path, down = f"{wish.dir}/{INVENTORY}", f"pgha demo down{wish.flags}"
     made = _our_marker(wish.dir) is not None
     if made and os.path.exists(f"{wish.dir}/{READY}") and processes(wish.dir):
@@ -122,7 +130,7 @@ def up(wish: Wish, host: Host, doors: Doors, progress: Progress) -> Outcome:
         files={INVENTORY: text, DEMO_PASSFILE: newdata.passfile_line(DEMO_ROLE, password)},
         demo=True,
         again=f"pgha demo up{wish.flags}",
-        wal_segment_mb=1,
+        wal_segment_mb=wish.wal_segment_mb,
         restart_every_s=RESTART_EVERY_S,
         flags=f"-i {path} " if wish.flags else "",
     )

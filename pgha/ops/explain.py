@@ -8,8 +8,9 @@ May import core, records and its neighbours in ops.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from itertools import combinations, product
 
 from pgha import records
@@ -18,7 +19,7 @@ from pgha.core.classify import seals_at
 from pgha.core.decide import Reason, Rule, choose, reasons
 from pgha.core.model import Copy, Leader, Member, Position, Seal, Tenure
 from pgha.core.observation import StoreView
-from pgha.core.situation import AXES, Situation
+from pgha.core.situation import AXES, Bid, Situation
 from pgha.errors import Exit, UsageError
 from pgha.ops.observed import NOW_S, Rebuilt, rebuild, rule_named, timing_of, view_of
 from pgha.ops.status import Row, Seen, Status, is_fresh, judge, primary_of
@@ -43,7 +44,8 @@ class Absent:
     """A copy that has not sealed and would help.
 
     position: the last one known, None when nothing is. seen_s: since its node's last report. fresh: it reports now.
-    replaced_by: the data id its node has now, when that is another one. enough: its seal, at that position, would do.
+    replaced_by: the node's present copy, or "none"; "" when this one is still there. enough: its seal, at that
+    position, would do.
     """
 
     copy: Copy
@@ -58,11 +60,13 @@ class Absent:
 class Gap:
     """Why nobody may take over.
 
-    best: the highest seal of a node that may lead, None when there is none. coming: the copies that report and have
-    not sealed yet, when their seals, at the positions known, complete what is missing.
+    best: the highest seal of a node that reports, None when there is none; barred: that node may not lead, and none
+    that may has sealed. coming: the copies that report and have not sealed yet, when their seals, at the positions
+    known, complete what is missing.
     """
 
     best: Seal | None
+    barred: bool
     lacks: tuple[cover.Missing, ...]
     absent: tuple[Absent, ...]
     coming: tuple[Copy, ...] = ()
@@ -73,7 +77,7 @@ class NodeAnswer:
     """One node. published: the rule's name as the node gave it; sentence: its text, "" for one not known here.
 
     rebuilt: what core makes of the store's facts and the node's word; None when the node does not report.
-    lacks: what its seal would lack now; never_reported: with its row alone.
+    lacks: what its seal, at the position known, would lack now; None when it has nothing to seal. sealed: it has.
     """
 
     row: Row
@@ -85,7 +89,7 @@ class NodeAnswer:
     reasons: tuple[Reason, ...] = ()
     to_lead: Wanted | None = None
     to_follow: Wanted | None = None
-    lacks: tuple[cover.Missing, ...] = ()
+    lacks: tuple[cover.Missing, ...] | None = None
     sealed: bool = False
 
     @property
@@ -93,10 +97,18 @@ class NodeAnswer:
         """The node says one thing and the store's facts give another."""
         return self.rebuilt is not None and bool(self.published) and self.rebuilt.rule.name != self.published
 
+    @property
+    def astray(self) -> bool:
+        """It says that the store is not what it was."""
+        return self.fresh and self.published in ASTRAY
+
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The whole answer. status: what `list` says of the same look. failover_after_s: H."""
+    """The whole answer. status: what `list` says of the same look. failover_after_s: H.
+
+    one: only one node was asked for. gone: copies some rule names, whose nodes have another directory now.
+    """
 
     status: Status
     answer: str
@@ -105,7 +117,8 @@ class Explained:
     nodes: tuple[NodeAnswer, ...]
     next_step: str
     failover_after_s: float
-    one: bool = field(default=False)
+    one: bool = False
+    gone: frozenset[Copy] = frozenset()
 
     @property
     def exit(self) -> Exit:
@@ -116,6 +129,7 @@ class Explained:
 # -- conditions ------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=256)
 def nearest(here: Situation, goal: Rule) -> Wanted | None:
     """The fewest axes that must change, and to what, so that `choose` gives `goal`; found by trying. None: never."""
     now = {axis: getattr(here, axis) for axis in AXES}
@@ -163,7 +177,8 @@ def find_gap(seen: Seen) -> Gap | None:
         return None
     seals = seals_at(view)
     able = [m for m in view.members.values() if m.seal in seals and is_fresh(m, seen.at)]
-    first = cover.best(cover.Candidate(m.seal, m.priority, m.node, m.nofailover) for m in able if m.seal)
+    known = [cover.Candidate(m.seal, m.priority, m.node, m.nofailover) for m in able if m.seal]
+    first = cover.best(known) or cover.best(replace(c, barred=False) for c in known)
     best = first.seal if first else None
     lacks = _lacks(best, view)
     if not lacks:
@@ -173,7 +188,8 @@ def find_gap(seen: Seen) -> Gap | None:
     here = tuple(a for a in absent if a.fresh and not a.replaced_by)
     more = [Seal(view.leader_revision, a.copy, a.position or BEGINNING) for a in here]
     coming = tuple(a.copy for a in here) if _led(more, seen, view) else ()
-    return Gap(best, lacks, absent, coming)
+    barred = first is not None and view.members[first.name].nofailover
+    return Gap(best, barred, lacks, absent, coming)
 
 
 def _led(more: Sequence[Seal], seen: Seen, view: StoreView) -> bool:
@@ -193,7 +209,7 @@ def _absent(copy: Copy, seen: Seen, view: StoreView) -> Absent:
     assert view.leader is not None
     member = view.members.get(copy.node)
     position, fresh = _known(copy, view.leader, member), is_fresh(member, seen.at)
-    other = member.data if member is not None and member.data and member.data != copy.data else ""
+    other = (str(member.copy) if member.data else "none") if member is not None and member.data != copy.data else ""
     enough = not other and _led([Seal(view.leader_revision, copy, position or BEGINNING)], seen, view)
     age = None if member is None else max(0.0, seen.at - member.written_at)
     return Absent(copy, position, age, fresh, other, enough)
@@ -225,7 +241,7 @@ def _node(row: Row, seen: Seen) -> NodeAnswer:
         reasons=reasons(built.situation),
         to_lead=None if holds else nearest(built.situation, Rule.R670_CLAIM),
         to_follow=None if holds or built.rule.name in GOES_ON else nearest(built.situation, Rule.R570_FOLLOW),
-        lacks=() if holds or not member.data else _lacks(own, view),
+        lacks=None if holds or not member.data else _lacks(own, view),
         sealed=sealed,
     )
 
@@ -245,13 +261,36 @@ def explain(target: Target, seen: Seen, only: str | None = None) -> Explained:
     return Explained(
         status=status,
         answer=answer,
-        notes=notes,
+        notes=notes + _astray(nodes) + _barred(nodes),
         gap=gap,
         nodes=tuple(n for n in nodes if only in (None, n.row.node)),
         next_step=_next_step(target, seen, status, nodes, gap),
         failover_after_s=timing_of(seen.records).h_s,
         one=only is not None,
+        gone=_gone(seen),
     )
+
+
+def _astray(nodes: Iterable[NodeAnswer]) -> tuple[str, ...]:
+    """Who says that the store is not what it was: `list` does not know it."""
+    who: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.astray:
+            who.setdefault(node.sentence, []).append(node.row.node)
+    return tuple(f"{', '.join(names)} said: {sentence}" for sentence, names in who.items())
+
+
+def _barred(nodes: Iterable[NodeAnswer]) -> tuple[str, ...]:
+    """Who has cover and is kept from leading by its tag alone."""
+    who = [n.row.node for n in nodes if n.rebuilt and n.rebuilt.situation.bid is Bid.BARRED and n.lacks == ()]
+    return (f"with cover, and tagged nofailover: {', '.join(who)}",) if who else ()
+
+
+def _gone(seen: Seen) -> frozenset[Copy]:
+    """Copies that a rule of `sync` names, and whose nodes have another directory, or none, now."""
+    leader, members = seen.records.leader, seen.records.members
+    named = {copy for rule in (leader.sync if leader else ()) for copy in (rule.holder, *rule.voters)}
+    return frozenset(c for c in named if c.node in members and members[c.node].data != c.data)
 
 
 def _unheard(row: Row) -> NodeAnswer:
@@ -288,22 +327,22 @@ def _etcdctl(target: Target, words: str) -> str:
 
 
 def _start(target: Target, node: str) -> str:
-    """Start the node's watchdog as cron does; where one runs nothing happens."""
+    """Start the node's watchdog as cron does, as the server's user; where one runs nothing happens."""
     if target.local_dir:
         return target.command("bootstrap")
     host = next((ref.host for ref in target.nodes if ref.name == node), node)
-    return f"ssh {host} pgha watchdog --node /etc/pgha/{target.cluster}.json"
+    return f"ssh {host} sudo -u postgres pgha watchdog --node /etc/pgha/{target.cluster}.json"
 
 
 def _next_step(target: Target, seen: Seen, status: Status, nodes: Iterable[NodeAnswer], gap: Gap | None) -> str:
     """The cheapest step that loses nothing: look, wait, start what is down. Empty when all is well."""
     found = seen.records
-    if status.exit is Exit.OK:
-        return target.command("list -w") if status.order else ""
     if seen.down:
         return _etcdctl(target, "endpoint health")
-    if found.leader is None or any(n.fresh and n.published in ASTRAY for n in nodes):
+    if found.leader is None or any(n.astray for n in nodes):
         return _etcdctl(target, f"get --prefix {records.prefix(target.cluster)} --keys-only")
+    if status.exit is Exit.OK:
+        return target.command("list -w") if status.order else ""
     if gap is not None:
         return target.command("list -w") if gap.coming else _fill(target, gap)
     barred = [n.row.node for n in nodes if n.fresh and n.published == Rule.R660_BARRED.name]

@@ -23,6 +23,7 @@ from pgha.records import Records
 
 NOW_S = 1e6  # of the made-up clock
 LONG_S = 1e5  # ago: longer than any limit
+BEYOND_S = 0.001  # a limit that was passed is passed by more than the clock's rounding
 STANDBY = frozenset({"streaming", "following", "sealed", "waiting", "promoting"})
 MEASURED = frozenset({"sealed", "waiting", "promoting"})  # states that are published with the measured position
 JOBS = frozenset({"cloning", "rewinding"})
@@ -156,7 +157,7 @@ Word = Callable[[Observation], Observation]
 
 
 def _renewed(ago: Callable[[Timing], float]) -> Word:
-    return lambda o: replace(o, tenancy=replace(o.tenancy, sent_s=o.now_s - ago(o.timing)))
+    return lambda o: replace(o, tenancy=replace(o.tenancy, sent_s=o.now_s - ago(o.timing) - BEYOND_S))
 
 
 def _silent(o: Observation) -> Observation:
@@ -164,7 +165,7 @@ def _silent(o: Observation) -> Observation:
     seal, view = o.memory.seal, o.store
     if seal is not None and view is not None and seal.revision != view.leader_revision and o.sealed is not None:
         return o
-    return replace(o, key_seen_s=o.now_s - o.timing.h_s)
+    return replace(o, key_seen_s=o.now_s - o.timing.h_s - BEYOND_S)
 
 
 def _unpublished(o: Observation) -> Observation:
@@ -182,6 +183,14 @@ def _to_be_cloned(o: Observation) -> Observation:
     leader = o.store.leader if o.store else None
     epoch = leader.epoch + 1 if leader else 1
     return replace(o, memory=replace(o.memory, catch_up=epoch, catch_up_data=o.copy.data if o.copy else ""))
+
+
+def _empty_and_free(o: Observation) -> Observation:
+    """It would clone from a holder that it hears."""
+    leader = o.store.leader if o.store else None
+    held = leader is not None and leader.tenure is Tenure.HELD and leader.holder.node != o.me
+    o = replace(o, server=replace(o.server, running=Running.NO_DATA))
+    return replace(o, key_seen_s=o.now_s - o.timing.h_s - BEYOND_S) if held else o
 
 
 def _unread(o: Observation) -> Observation:
@@ -226,7 +235,7 @@ WORD: dict[Rule, Word] = {
     Rule.R520_LEAVE_MOMENT: lambda o: replace(o, start_after_s=o.now_s + 1.0),
     Rule.R525_FENCE_INCOMPLETE: _to_be_cloned,
     Rule.R590_CLONE: _to_be_cloned,
-    Rule.R610_NO_DATA: _server_is(Running.NO_DATA),
+    Rule.R610_NO_DATA: _empty_and_free,
     Rule.R620_SEAL: _silent,
     Rule.R630_PUBLISH: _unpublished,
     Rule.R640_WAIT_SEALS: _silent,

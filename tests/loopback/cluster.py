@@ -163,20 +163,20 @@ class Cluster:
     # -- waiting ---------------------------------------------------------------------------------------------
 
     def await_healthy(self, *, within_s: float = HEALTHY_S) -> Status:
-        """`list` is content, and every node has reported since this was called."""
+        """`list` is content, the voters are the standbys as they are, and all have reported since this was called."""
         since, end = time.time(), time.monotonic() + within_s
         while True:
             seen = self.seen()
             found = status.judge(self.target, seen)
             fresh = {m.node for m in seen.records.members.values() if m.written_at >= since}
-            if found.exit == 0 and fresh >= set(self.nodes) and seen.records.order is None:
+            if found.exit == 0 and fresh >= set(self.nodes) and seen.records.order is None and _is_settled(seen):
                 return found
             told = f"{found.sentence()}; {'; '.join(found.notes)}; reported since: {sorted(fresh)}"
             assert time.monotonic() < end, f"not healthy within {within_s:g} s: {told}"
             time.sleep(0.1)
 
     def await_calm(self, *, within_s: float = HEALTHY_S) -> None:
-        """`list` is content, no order is at work, every process is there. For between scenarios: records may be 2 s old."""
+        """`list` is content, no order is at work, every process is there (between scenarios: records may be 2 s old)."""
         kinds = ("guard", "agent", "postgres", "etcd")
 
         def is_calm() -> bool:
@@ -297,3 +297,11 @@ class Cluster:
             return []
         ends = [(f"{n.name}/{name}", self.log(n, name)) for n in self.nodes.values() for name in LOGS]
         return [(title, "\n".join(text.splitlines()[-lines:])) for title, text in ends]
+
+
+def _is_settled(seen: Seen) -> bool:
+    """One rule counts, and its voters are the copies that the other nodes have now."""
+    leader = seen.records.leader
+    if leader is None or len(leader.sync) != 1:
+        return False
+    return leader.sync[0].voters == {m.copy for m in seen.records.members.values() if m.copy != leader.holder}

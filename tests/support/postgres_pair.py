@@ -32,7 +32,7 @@ REPLICATION_PASSWORD = "replication-of-a-test"
 DRILL_PASSWORD = "drill-of-a-test"
 SHUTDOWNED = (1, 2)  # DBState: DB_SHUTDOWNED, DB_SHUTDOWNED_IN_RECOVERY
 
-WAL_SEGMENT_MB = 1  # as in the demo: the first segment of a new timeline is copied and fsynced by a promotion
+WAL_SEGMENT_MB = 16  # as on hosts: the first segment of a new timeline is copied and fsynced by a promotion
 HBA = """
 local all all trust
 local replication all trust
