@@ -31,6 +31,18 @@ def read_control(data_dir: str) -> control.RawControl | None:
     return None
 
 
+def identity_of(data_dir: str) -> DataIdentity | None:
+    """What lies there; None when it is no usable data directory."""
+    found = read_control(data_dir)
+    try:
+        there, version = os.stat(data_dir), os.stat(os.path.join(data_dir, "PG_VERSION"))
+    except OSError:
+        return None
+    if found is None:
+        return None
+    return DataIdentity(there.st_dev, there.st_ino, found.system, version.st_ctime_ns)
+
+
 class ServerFiles:
     """Paths and file work for one node."""
 
@@ -49,11 +61,7 @@ class ServerFiles:
 
     def identity(self) -> DataIdentity | None:
         """Where the data directory lies and whose it is; None when nothing usable is there."""
-        found = self.control()
-        if found is None or not os.path.exists(self.path("PG_VERSION")):
-            return None
-        there = os.stat(self.data)
-        return DataIdentity(there.st_dev, there.st_ino, found.system)
+        return identity_of(self.data)
 
     def still_starting(self) -> bool:
         """postmaster.pid says so: no connection would be taken (its line 8, src/include/utils/pidfile.h)."""

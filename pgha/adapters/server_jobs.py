@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from pgha.adapters.server_files import ServerFiles, read_control
+from pgha.adapters.server_files import ServerFiles, identity_of
 from pgha.core.server import DataIdentity
 from pgha.nodefile import NodeFile
 from pgha.pg import conf
@@ -67,11 +67,10 @@ class Jobs:
         program = f"{self.node.bin_dir}/pg_basebackup"
         self._tool([program, "-D", fresh, "-d", source, "-X", "stream", "-c", "fast", "--no-password"], CLONE_S)
         os.chmod(fresh, 0o700)
-        found = read_control(fresh)
+        found = identity_of(fresh)
         if found is None:
             raise OSError("the clone has no valid pg_control")
-        there = os.stat(fresh)
-        self.on_clone(DataIdentity(there.st_dev, there.st_ino, found.system))
+        self.on_clone(found)
         self.files.swap_in(fresh, tag)
 
     def _rewind(self, holder: str) -> None:

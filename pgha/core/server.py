@@ -64,8 +64,13 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class DataIdentity:
-    """A data directory: where it lies (device, inode) and whose it is (PostgreSQL's system identifier)."""
+    """A data directory: where it lies (device, inode), whose it is (system identifier), and when it was made.
+
+    made: ctime of PG_VERSION in nanoseconds. A file system gives a freed inode to the next directory; only initdb and a
+    clone write that file, pg_rewind leaves it alone.
+    """
 
     device: int
     inode: int
     system: str
+    made: int = 0

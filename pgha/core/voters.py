@@ -190,7 +190,11 @@ def wanted(view: VoterView) -> Rule:
     if view.durability == "async":
         return alone
     joining = {f.copy for f in view.followers if f.epoch == view.epoch and f.streaming and f.caught_up}
-    return _rule_of(view, _staying(view) | (joining - view.keep_out - {view.me}))
+    joining -= view.keep_out | {view.me}
+    # A node has one copy: once its new one streams, a clone's predecessor is no voter any more.
+    back = {c.node for c in joining}
+    staying = {c for c in _staying(view) if c in joining or c.node not in back}
+    return _rule_of(view, frozenset(staying | joining))
 
 
 def _staying(view: VoterView) -> frozenset[Copy]:

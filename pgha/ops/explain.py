@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from itertools import combinations, product
+from math import inf
 
 from pgha import records
 from pgha.core import cover
@@ -21,7 +22,7 @@ from pgha.core.model import Copy, Leader, Member, Position, Seal, Tenure
 from pgha.core.observation import StoreView
 from pgha.core.situation import AXES, Bid, Situation
 from pgha.errors import Exit, UsageError
-from pgha.ops.observed import NOW_S, Rebuilt, rebuild, rule_named, timing_of, view_of
+from pgha.ops.observed import Rebuilt, rebuild, rule_named, timing_of, view_of
 from pgha.ops.status import Row, Seen, Status, is_fresh, judge, primary_of
 from pgha.ops.target import Target
 
@@ -364,14 +365,11 @@ def _only_barred(seen: Seen) -> bool:
 
 
 def _fill(target: Target, gap: Gap) -> str:
-    """Whose seal would do, who reports first, then the latest seen; when no single one does, the latest of them."""
+    """Start whose seal would do, the latest seen first; when no single one does, the first of those that are silent."""
     there = [a for a in gap.absent if not a.replaced_by]
-    useful = sorted(
-        [a for a in there if a.enough] or there,
-        key=lambda a: (not a.fresh, NOW_S if a.seen_s is None else a.seen_s, a.copy),
-    )
+    useful = [a for a in there if a.enough] or [a for a in there if not a.fresh] or there
     if not useful:
         lost = ", ".join(str(a.copy) for a in gap.absent)
         return f"bring back the data directory {lost}, then {target.command('list -w')}"
-    first = useful[0]
+    first = min(useful, key=lambda a: (inf if a.seen_s is None else a.seen_s, a.copy))
     return target.command("list -w") if first.fresh else _start(target, first.copy.node)

@@ -52,7 +52,7 @@ class History:
 
 def phases_of(event: Event) -> tuple[Phase, ...]:
     """In the order they ended; what can't have been (negative, or no number) is left out."""
-    ended = sorted((at, name) for name, at in event.phases_ms.items() if at == at)
+    ended = sorted((at, name) for name, at in event.phases_ms.items() if 0.0 <= at < 1e9)
     found, before = [], 0.0
     for at, name in ended:
         found.append(Phase(name, at, at - before))

@@ -247,7 +247,12 @@ def watch(store: Store, clock: Clock, target: Target, asked: Asked, tell: Tell) 
 
 def _check_end(store: Store, clock: Clock, target: Target, asked: Asked, found: records.Records) -> None:
     """Raise for an end that is not the wished one."""
-    order, mine = asked.order, found.order
+    order, mine, now = asked.order, found.order, found.leader
+    moved = now is not None and now.tenure is Tenure.HELD and now.epoch > order.epoch
+    if moved and now is not None and now.holder.node != order.target:
+        withdraw(store, clock, target.cluster, asked)
+        why = f"{now.holder.node} leads epoch {now.epoch}"
+        raise RolledBack(f"{order.target} did not take over", why, target.command("list"))
     if mine is not None and mine.ident == order.ident:
         if mine.phase == "refused":
             withdraw(store, clock, target.cluster, asked)
@@ -257,9 +262,7 @@ def _check_end(store: Store, clock: Clock, target: Target, asked: Asked, found: 
     if leader is None or leader.tenure is not Tenure.HELD or leader.holder.node == order.target:
         return  # still on its way: the target claims and promotes
     who = leader.holder.node
-    if leader.epoch == order.epoch:
-        raise Refused("nothing was changed", f"the order was withdrawn; {who} is still primary", target.command("list"))
-    raise RolledBack(f"{order.target} did not take over", f"{who} leads epoch {leader.epoch}", target.command("list"))
+    raise Refused("nothing was changed", f"the order was withdrawn; {who} is still primary", target.command("list"))
 
 
 def interrupted(store: Store, clock: Clock, target: Target, asked: Asked) -> PghaError:

@@ -62,7 +62,7 @@ class NodeMemory:
         """The id of what lies in the data directory; what is not recognised gets a new one (redteam 6)."""
         if identity is None:
             return None
-        for known in self._copies:
+        for known in reversed(self._copies):
             if known.identity == identity:
                 return Copy(self._node, known.ident)
         return Copy(self._node, self.add_copy(identity))
@@ -71,7 +71,8 @@ class NodeMemory:
         """A new data id for this directory, durable before it returns."""
         with self._lock:
             ident = self._new_id()
-            self._save(self.value, [*self._copies[-7:], KnownCopy(ident, identity)])
+            others = [c for c in self._copies if c.identity != identity]
+            self._save(self.value, [*others[-7:], KnownCopy(ident, identity)])
             return ident
 
     def _save(self, new: Memory, copies: list[KnownCopy] | None = None) -> None:
@@ -96,7 +97,13 @@ class NodeMemory:
                     "lsn": seal.position.lsn,
                 },
                 "copies": [
-                    {"id": c.ident, "device": c.identity.device, "inode": c.identity.inode, "system": c.identity.system}
+                    {
+                        "id": c.ident,
+                        "device": c.identity.device,
+                        "inode": c.identity.inode,
+                        "system": c.identity.system,
+                        "made": c.identity.made,
+                    }
                     for c in copies
                 ],
             }
@@ -150,5 +157,5 @@ def _copies(body: Mapping[str, object]) -> list[KnownCopy]:
 def _copy(raw: object) -> KnownCopy:
     if not isinstance(raw, dict) or not raw.get("id"):
         raise ValueError(f"memory: copies has {raw!r}"[:120])
-    identity = DataIdentity(_int(raw, "device"), _int(raw, "inode"), _word(raw, "system"))
+    identity = DataIdentity(_int(raw, "device"), _int(raw, "inode"), _word(raw, "system"), _int(raw, "made", 0))
     return KnownCopy(_word(raw, "id"), identity)

@@ -181,6 +181,14 @@ def test_a_streaming_follower_that_caught_up_becomes_a_voter_and_k_follows_the_n
     assert wanted(replace(view(rule(A), followers=everyone), configured_copies=3)) == rule(A, B, C, k=3)
 
 
+def test_a_nodes_new_copy_takes_the_place_of_its_old_one() -> None:
+    """With both of them among the voters every commit of three nodes would wait for two (found on loopback, F7)."""
+    new = Copy(A.node, "clone")
+    there = (follower(new), follower(B))
+    assert wanted(view(rule(A, B), followers=there, missing={A: 0.5})) == rule(new, B)
+    assert wanted(view(rule(A, B), followers=(*there, follower(A)))) == rule(A, B, new, k=2)
+
+
 def test_who_is_to_be_kept_out_neither_becomes_nor_stays_a_voter() -> None:
     seen = view(rule(A), followers=(follower(A), follower(B)))
     assert wanted(replace(seen, keep_out=frozenset({A}))) == rule(B)

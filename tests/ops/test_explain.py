@@ -197,6 +197,29 @@ def test_a_barred_node_may_cover_and_not_lead() -> None:
     assert {a.copy.node: a.enough for a in gap.absent}["n3"]  # n3 itself leads then, n2's seal below it
 
 
+def test_a_seal_that_helps_only_a_barred_node_to_cover_is_not_enough() -> None:
+    behind = told("n3", written_at=SILENT, position=Position(3, LSN - 8))
+    gap = find_gap(look(HELD_SILENT, sealed("n2", Rule.R660_BARRED, nofailover=True), behind))
+    assert gap is not None and not {a.copy.node: a.enough for a in gap.absent}["n3"]
+
+
+def test_where_several_seals_are_needed_the_latest_seen_of_the_silent_is_started() -> None:
+    voters = frozenset(copy(f"n{i}") for i in (2, 3, 4, 5))
+    seen = look(
+        told("n1", written_at=SILENT, data="other"),
+        sealed("n2", Rule.R640_WAIT_SEALS),
+        replace(told("n3"), node="n4", data="d4", written_at=SILENT),
+        leader=key(sync=(replace(key().sync[0], voters=voters, k=2),)),
+    )
+    assert explain(TARGET, seen).next_step.startswith("ssh n4 ")
+
+
+def test_where_what_is_missing_is_gone_it_must_be_brought_back() -> None:
+    others = [sealed(n, Rule.R640_WAIT_SEALS, data="new", seal=None) for n in ("n2", "n3")]
+    found = explain(TARGET, look(told("n1", written_at=SILENT, data="other"), *others))
+    assert found.next_step == "bring back the data directory n1.d1, n2.d2, n3.d3, then pgha list -w"
+
+
 def test_the_next_step_starts_whose_seal_would_do() -> None:
     lost_tail = look(
         down("n1", Rule.R300_RELEASE_DOWN, written_at=SILENT - 60),

@@ -54,6 +54,14 @@ def saved(**changes: object) -> PaperKeep:
     return keep
 
 
+def test_a_directory_that_is_taken_for_an_old_one_is_the_new_copy_all_the_same() -> None:
+    """A file system gives a freed inode to the next directory: the last id that was given counts (found on loopback)."""
+    memory = opened(keep := PaperKeep())
+    first, second = memory.add_copy(HERE), memory.add_copy(HERE)
+    assert first != second
+    assert memory.copy_of(HERE) == opened(keep).copy_of(HERE) == Copy("n1", second)
+
+
 def test_a_new_node_remembers_nothing_and_writes_nothing() -> None:
     keep = PaperKeep()
     assert opened(keep).value == Memory()
@@ -137,7 +145,7 @@ def test_the_same_directory_keeps_its_id_over_lives_and_another_one_gets_a_new_o
     keep = PaperKeep()
     memory = opened(keep)
     assert memory.copy_of(HERE) == memory.copy_of(HERE) == Copy("n1", "a1")
-    for other in (replace(HERE, device=2), replace(HERE, inode=101), replace(HERE, system="78")):
+    for other in (replace(HERE, device=2), replace(HERE, inode=101), replace(HERE, system="78"), replace(HERE, made=5)):
         assert memory.copy_of(other) not in (None, memory.copy_of(HERE))
     again = opened(keep, lambda: "new")
     assert again.copy_of(HERE) == Copy("n1", "a1")
