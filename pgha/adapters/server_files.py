@@ -40,7 +40,7 @@ def identity_of(data_dir: str) -> DataIdentity | None:
         return None
     if found is None:
         return None
-    return DataIdentity(there.st_dev, there.st_ino, found.system, version.st_ctime_ns)
+    return DataIdentity(there.st_dev, there.st_ino, found.system, version.st_mtime_ns)
 
 
 class ServerFiles:

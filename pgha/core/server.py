@@ -66,8 +66,8 @@ class ServerView:
 class DataIdentity:
     """A data directory: where it lies (device, inode), whose it is (system identifier), and when it was made.
 
-    made: ctime of PG_VERSION in nanoseconds. A file system gives a freed inode to the next directory; only initdb and a
-    clone write that file, pg_rewind leaves it alone.
+    made: mtime of PG_VERSION in nanoseconds. A file system gives a freed inode to the next directory; only initdb and a
+    clone write that file, pg_rewind leaves it alone, and so do chown and chmod.
     """
 
     device: int

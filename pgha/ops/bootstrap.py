@@ -257,7 +257,7 @@ def _make_data(run: _Run, node: LocalNode) -> tuple[Copy, str]:
     order = newdata.NewData(run.ready.bin_dir, password, options.wal_segment_mb, options.app)
     made = newdata.prepare(node, order, host)
     system = newdata.system_identifier(node, made, run.ready.bin_dir, host)
-    lies, version = os.stat(made), os.stat(f"{made}/PG_VERSION").st_ctime_ns
+    lies, version = os.stat(made), os.stat(f"{made}/PG_VERSION").st_mtime_ns
     copy = Copy(node.name, secrets.token_hex(3))
     data = {"id": copy.data, "device": lies.st_dev, "inode": lies.st_ino, "system": system, "made": version}
     memory = {"schema": 1, "cluster": run.ready.marker.ident, "data": data}

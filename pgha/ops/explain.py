@@ -20,10 +20,10 @@ from pgha.core.classify import seals_at
 from pgha.core.decide import Reason, Rule, choose, reasons
 from pgha.core.model import Copy, Leader, Member, Position, Seal, Tenure
 from pgha.core.observation import StoreView
-from pgha.core.situation import AXES, Bid, Situation
+from pgha.core.situation import AXES, Bid, Holder, Situation
 from pgha.errors import Exit, UsageError
 from pgha.ops.observed import Rebuilt, rebuild, rule_named, timing_of, view_of
-from pgha.ops.status import Row, Seen, Status, is_fresh, judge, primary_of
+from pgha.ops.status import Row, Seen, Status, is_fresh, judge
 from pgha.ops.target import Target
 
 SCHEMA_VERSION = 1
@@ -149,11 +149,19 @@ def nearest(here: Situation, goal: Rule) -> Wanted | None:
 # -- who is missing --------------------------------------------------------------------------------------------
 
 
+def _hearing_nothing(seen: Seen) -> list[str]:
+    """Who says, by its rule, that the key's holder has been silent for H: sooner than the holder's record is old."""
+    built = {m.node: rebuild(seen, m.node) for m in seen.records.members.values() if is_fresh(m, seen.at)}
+    return sorted(name for name, b in built.items() if b is not None and b.situation.holder is Holder.SILENT)
+
+
 def _key_is_free(seen: Seen) -> bool:
-    """Released, or its holder does not report: then cover is what a take-over waits for."""
+    """Released, or its holder is not heard: then cover is what a take-over waits for."""
     leader = seen.records.leader
     if leader is None:
         return False
+    if _hearing_nothing(seen):
+        return True
     return leader.tenure is Tenure.RELEASED or not is_fresh(seen.records.members.get(leader.holder.node), seen.at)
 
 
@@ -174,7 +182,7 @@ def _known(copy: Copy, leader: Leader, member: Member | None) -> Position | None
 def find_gap(seen: Seen) -> Gap | None:
     """Why nobody may take over although the key is free; None when somebody may, or the key is not free."""
     view, leader = view_of(seen.records), seen.records.leader
-    if leader is None or not _key_is_free(seen) or primary_of(seen) is not None:
+    if leader is None or not _key_is_free(seen):
         return None
     seals = seals_at(view)
     able = [m for m in view.members.values() if m.seal in seals and is_fresh(m, seen.at)]
@@ -262,7 +270,7 @@ def explain(target: Target, seen: Seen, only: str | None = None) -> Explained:
     return Explained(
         status=status,
         answer=answer,
-        notes=notes + _astray(nodes) + _barred(nodes),
+        notes=notes + _astray(nodes) + _silence(status, seen) + _barred(nodes),
         gap=gap,
         nodes=tuple(n for n in nodes if only in (None, n.row.node)),
         next_step=_next_step(target, seen, status, nodes, gap),
@@ -279,6 +287,12 @@ def _astray(nodes: Iterable[NodeAnswer]) -> tuple[str, ...]:
         if node.astray:
             who.setdefault(node.sentence, []).append(node.row.node)
     return tuple(f"{', '.join(names)} said: {sentence}" for sentence, names in who.items())
+
+
+def _silence(status: Status, seen: Seen) -> tuple[str, ...]:
+    """Who hears nothing of a holder whose record still looks young."""
+    who = _hearing_nothing(seen) if status.leader and not seen.down else []
+    return (f"{', '.join(who)} said of the leader key: {Holder.SILENT.value}",) if who else ()
 
 
 def _barred(nodes: Iterable[NodeAnswer]) -> tuple[str, ...]:
@@ -342,7 +356,7 @@ def _next_step(target: Target, seen: Seen, status: Status, nodes: Iterable[NodeA
         return _etcdctl(target, "endpoint health")
     if found.leader is None or any(n.astray for n in nodes):
         return _etcdctl(target, f"get --prefix {records.prefix(target.cluster)} --keys-only")
-    if status.exit is Exit.OK:
+    if status.exit is Exit.OK and gap is None:
         return target.command("list -w") if status.order else ""
     if gap is not None:
         return target.command("list -w") if gap.coming else _fill(target, gap)

@@ -108,9 +108,24 @@ def _measure(agent: Agent, obs: Observation) -> Position | None:
     if position is None:
         agent.notes.problem = "the server could not be cut off in time"
         return None
+    if _went_back(agent, obs, position):
+        return None
     agent.notes.sealed = (obs.server.since_s, position)
     agent.memory.update(catch_up=0)
     return position
+
+
+def _went_back(agent: Agent, obs: Observation, position: Position) -> bool:
+    """Below what this copy has sealed on that timeline: a disk or a volume that went back. What lies there is another
+    copy from now on, which no entry counts (redteam 6)."""
+    seal, identity = agent.memory.value.seal, agent.ports.server.identity()
+    if seal is None or identity is None or seal.copy != obs.copy or seal.position.timeline != position.timeline:
+        return False
+    if position.lsn >= seal.position.lsn:
+        return False
+    ident = agent.memory.add_copy(identity)
+    agent.note("went back", measured=str(position), sealed=str(seal.position), data=ident)
+    return True
 
 
 def unfollow(agent: Agent, obs: Observation) -> None:

@@ -176,7 +176,7 @@ class Cluster:
             time.sleep(0.1)
 
     def await_calm(self, *, within_s: float = HEALTHY_S) -> None:
-        """`list` is content, no order is at work, every process is there (between scenarios: records may be 2 s old)."""
+        """`list` is content, no order is at work, every process is there (between scenarios; records may be old)."""
         kinds = ("guard", "agent", "postgres", "etcd")
 
         def is_calm() -> bool:

@@ -136,7 +136,7 @@ def test_a_standby_promoted_by_hand_is_fenced_and_rejoins(cluster: Cluster, clie
     server = faults.postmaster(rogue)
     cluster.say(rogue, "SELECT pg_promote(false)")
     until(lambda: not is_alive(server), within_s=5.0, what="it is fenced")
-    assert cluster.events(rogue, "fence", since_s=began_s)
+    until(lambda: bool(cluster.events(rogue, "fence", since_s=began_s)), within_s=5.0, what="its log says so")
     cluster.await_healthy()
     client.await_rows()
     word = client.verdict()

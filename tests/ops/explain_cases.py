@@ -140,6 +140,9 @@ PAGES: Mapping[str, Seen] = {
         leader=FREE,
     ),
     "holder-silent-following": look(HELD_SILENT),
+    "holder-just-silent": look(
+        told("n1", written_at=NOW - 7.0), sealed("n2", Rule.R640_WAIT_SEALS), told("n3", written_at=NOW - 7.0)
+    ),
     "holder-silent-sealing": look(HELD_SILENT, sealed("n2", Rule.R640_WAIT_SEALS), told("n3", Rule.R620_SEAL)),
     "two-of-three-down": look(HELD_SILENT, sealed("n2", Rule.R640_WAIT_SEALS), told("n3", written_at=SILENT)),
     "voter-emptied": look(HELD_SILENT, sealed("n2", Rule.R640_WAIT_SEALS), down("n3", Rule.R610_NO_DATA, data="")),

@@ -172,6 +172,11 @@ def test_while_a_primary_reports_nobody_is_missing() -> None:
     assert find_gap(look()) is None and find_gap(look(told("n3", written_at=SILENT))) is None
 
 
+def test_a_holder_that_a_node_no_longer_hears_is_doubted_before_its_record_is_old() -> None:
+    found = explain(TARGET, PAGES["holder-just-silent"])
+    assert found.gap is not None and "n2 said of the leader key: its holder has been silent for H" in found.notes
+
+
 def test_with_cover_nobody_is_missing() -> None:
     assert find_gap(BY_RULE[Rule.R670_CLAIM][1]) is None
 
