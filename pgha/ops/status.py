@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pgha import records
-from pgha.core.decide import Rule
+from pgha.core import decide
 from pgha.core.model import Copy, Leader, Member, Rule, Tenure, format_lsn, parse_standby_name
 from pgha.errors import Exit
 from pgha.ops.target import NodeRef, Target
@@ -226,7 +226,7 @@ def _disagreements(target: Target, seen: Seen, primary: Member | None) -> list[s
     where = target.where or "the inventory"
     notes += [f"{name} reports and is not in {where}" for name in sorted(found.members) if name not in listed]
     followers = standbys_of(primary)
-    lost = Rule.R210_RESTORED
+    lost = decide.Rule.R210_RESTORED
     notes += [f"{m.node}: {lost.sentence}" for m in found.members.values() if m.rule == lost.name and is_fresh(m, at)]
     for member in found.members.values():
         if primary is not None and member.state == "streaming" and is_fresh(member, at):

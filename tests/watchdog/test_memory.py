@@ -55,7 +55,7 @@ def saved(**changes: object) -> PaperKeep:
 
 
 def test_a_directory_that_is_taken_for_an_old_one_is_the_new_copy_all_the_same() -> None:
-    """A file system gives a freed inode to the next directory: the last id that was given counts (found on loopback)."""
+    """A file system gives a freed inode to the next directory: the last id that was given counts."""
     memory = opened(keep := PaperKeep())
     first, second = memory.add_copy(HERE), memory.add_copy(HERE)
     assert first != second
