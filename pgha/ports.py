@@ -264,6 +264,10 @@ class Server(Protocol):
         """Ask for a fast stop; does not wait."""
         ...
 
+    def begin_cut(self) -> None:
+        """Begin to cut the server off, without waiting: `seal` goes on from there."""
+        ...
+
     def seal(self) -> Position | None:
         """Cut the server off and measure (design, 6 "Seal"); None when the state that proves it was not reached."""
         ...
@@ -301,7 +305,7 @@ class Server(Protocol):
         ...
 
     def shut_down_at(self) -> Position | None:
-        """After a clean shutdown: a position just beyond the start of the shutdown checkpoint record; else None."""
+        """After a clean shutdown: the end of the shutdown checkpoint record, which is the end of WAL; else None."""
         ...
 
     def begin_clone(self, holder: str) -> None:

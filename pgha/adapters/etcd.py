@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pgha.adapters.etcd_members import Members, Misunderstood, Pace, Question
 from pgha.adapters.etcd_messages import AlarmReply, Reply, StatusReply, TxnReply
-from pgha.adapters.etcd_watch import Watch
+from pgha.adapters.etcd_watch import Dull, Watch
 from pgha.adapters.etcd_wire import libraries, read_back, snapshot
 from pgha.nodefile import StoreAccess
 from pgha.ports import (
@@ -34,10 +34,20 @@ class EtcdStore:
     """One client of an etcd cluster; may be used from several threads. Make it after forking.
 
     attempt_s: budget of one member's attempt. hedge_after_s: a second member is asked when the first is that late.
+    dull: changes for which `wait` need not return; it is told of every change.
     The password and TLS files are read at login and at the first connection. Endpoints had best be addresses.
     """
 
-    def __init__(self, access: StoreAccess, clock: Clock, attempt_s: float = 0.5, hedge_after_s: float = 0.2) -> None:
+    def __init__(
+        self,
+        access: StoreAccess,
+        clock: Clock,
+        attempt_s: float = 0.5,
+        hedge_after_s: float = 0.2,
+        *,
+        dull: Dull = lambda _key, _value, _revision: False,
+    ) -> None:
+        self._dull = dull
         self._members = Members(access, clock, Pace(attempt_s, hedge_after_s))
         self._clock = clock
         self._lock = threading.Lock()
@@ -82,7 +92,7 @@ class EtcdStore:
         with self._lock:
             watch = self._watches.get(prefix)
             if watch is None:
-                watch = self._watches[prefix] = Watch(self._members, prefix)
+                watch = self._watches[prefix] = Watch(self._members, prefix, self._dull)
         return watch.changed(since, deadline_s=deadline_s)
 
     def health(self, *, deadline_s: float) -> StoreHealth:

@@ -8,12 +8,14 @@ May import `pgha.adapters.etcd_members`, `pgha.adapters.etcd_wire`, `pgha.ports`
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from pgha.adapters.etcd_members import Members
 from pgha.adapters.etcd_messages import Stream, WatchReply
 from pgha.adapters.etcd_wire import libraries
 from pgha.ports import StoreDown
 
+Dull = Callable[[str, bytes, int], bool]  # (key, value, revision): a change that is worth no look
 SILENCE_S = 3.0  # a watch that says nothing for so long is opened anew at the next member (a stopped one is silent)
 REOPEN_S = 0.2  # pause before a broken stream is opened anew; grows to REOPEN_MAX_S
 REOPEN_MAX_S = 1.0
@@ -22,12 +24,13 @@ REOPEN_MAX_S = 1.0
 class Watch:
     """The stream of one prefix. Its thread starts with the first `changed`, and ends with `close`."""
 
-    def __init__(self, members: Members, prefix: str) -> None:
-        self._members, self._prefix = members, prefix
+    def __init__(self, members: Members, prefix: str, dull: Dull) -> None:
+        self._members, self._prefix, self._dull = members, prefix, dull
         self._moved = threading.Condition()
         self._stream: Stream | None = None
         self._thread: threading.Thread | None = None
         self._since = 0  # the stream shows what came after this revision
+        self._whole_from = 0  # nothing after this revision was missed
         self._seen = 0  # the newest change seen
         self._broken = 0  # how often changes may have been missed
         self._heard_s = 0.0
@@ -67,11 +70,12 @@ class Watch:
         """See that the stream covers what came after `since`."""
         now = self._members.clock.now_s()
         if self._thread is None:
-            self._since, self._heard_s = since, now
+            self._since = self._whole_from = since
+            self._heard_s = now
             self._thread = threading.Thread(target=self._run, name="pgha-store-watch", daemon=True)
             self._thread.start()
-        elif since < self._since and self._seen <= since:
-            self._since = since
+        elif since < self._whole_from and self._seen <= since:
+            self._since = self._whole_from = since
             self._restart(now)
 
     def _restart(self, now: float) -> None:
@@ -126,10 +130,14 @@ class Watch:
             if reply.created and reply.header.revision < self._seen:
                 self._seen = 0  # the store was restored: what was seen is no more
             if reply.canceled:
-                self._since = max(self._since, reply.compact_revision - 1)
+                self._since = self._whole_from = max(self._since, reply.compact_revision - 1)
                 self._broken += 1
+            worth = reply.canceled
             for event in reply.events:
-                self._seen = self._since = max(self._seen, event.kv.mod_revision)
-            if reply.canceled or reply.events:
+                kv = event.kv
+                self._since = max(self._since, kv.mod_revision)
+                if not self._dull(kv.key.decode(errors="replace"), kv.value, kv.mod_revision):
+                    self._seen, worth = max(self._seen, kv.mod_revision), True
+            if worth:
                 self._moved.notify_all()
             return not reply.canceled

@@ -168,11 +168,12 @@ class PostgresServer:
             self.link.signal("SIGINT")
 
     def shut_down_at(self) -> Position | None:
-        """pg_control says `shut down`: beyond the start of the shutdown checkpoint record (redteam 16)."""
+        """pg_control says `shut down`: the end of the shutdown checkpoint record, the last one (redteam 16)."""
         found = self.files.control()
         if found is None or found.state != control.SHUTDOWNED:
             return None
-        return Position(found.timeline, found.checkpoint + 1)
+        end = self.files.end_of_record(found.timeline, found.checkpoint)
+        return Position(found.timeline, end or found.checkpoint + 1)
 
     # -- sealing and following -------------------------------------------------------------------------------
 
@@ -184,11 +185,15 @@ class PostgresServer:
                 self.files.live_text = ""
                 raise
 
+    def begin_cut(self) -> None:
+        """Empty primary_conninfo, reload."""
+        self._reload(conf.live_conf())
+
     def seal(self) -> Position | None:
         """Finding 2 of redteam: the startup process in RecoveryRetrieveRetryInterval, seen on a connection opened
         after the reload that shows the empty value, proves that no walreceiver lives or can come."""
         deadline_s = self.clock.now_s() + SEAL_S
-        self._reload(conf.live_conf())
+        self.begin_cut()
         with suppress(SqlError):
             while self.clock.now_s() < deadline_s:
                 session = self._connect(deadline_s=deadline_s, replication="database")
@@ -376,22 +381,9 @@ class PostgresServer:
     def settle(self, *, primary: bool) -> None:
         """One physical slot a member; on a standby none that holds WAL; old copies away once it streams."""
         others = [conf.slot_name(n) for n in self.node.nodes if n != self.node.node]
-        wanted = ", ".join(f"('{name}')" for name in others)
-        drop = (
-            ""
-            if primary
-            else (
-                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'physical'"  # noqa: S608
-                f" AND NOT active AND restart_lsn IS NOT NULL AND slot_name IN (VALUES {wanted});"
-            )
-        )
-        create = (
-            f"SELECT pg_create_physical_replication_slot(v) FROM (VALUES {wanted}) AS x(v)"  # noqa: S608
-            " WHERE v NOT IN (SELECT slot_name FROM pg_replication_slots)"
-        )
         if others:
             with suppress(SqlError):
-                self._sql(drop + create, deadline_s=self.clock.now_s() + 2.0)
+                self._sql(look.slots(others, primary=primary), deadline_s=self.clock.now_s() + 2.0)
         if primary:
             self.files.arm_standby()  # a restart outside pgha comes up read-only (redteam 22: only once it is primary)
         else:

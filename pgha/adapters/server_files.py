@@ -9,12 +9,14 @@ import contextlib
 import os
 import pwd
 import shutil
+import sys
 
 from pgha.adapters.local import replace_file, sync_dir
 from pgha.core.server import DataIdentity
 from pgha.nodefile import NodeFile
-from pgha.pg import conf, control
+from pgha.pg import conf, control, wal
 
+RECORD_MAX = 1024  # a checkpoint record is about a hundred bytes
 OWNED = ("primary_conninfo", "primary_slot_name", "synchronous_standby_names", "restore_command", "port")
 
 
@@ -62,6 +64,22 @@ class ServerFiles:
     def identity(self) -> DataIdentity | None:
         """Where the data directory lies and whose it is; None when nothing usable is there."""
         return identity_of(self.data)
+
+    def end_of_record(self, timeline: int, start: int) -> int | None:
+        """The LSN where the WAL record at `start` ends; None when the file can't be read."""
+        try:
+            size = self._segment_bytes()
+            with open(self.path("pg_wal", wal.segment_name(timeline, start, size)), "rb") as f:
+                f.seek(start % size)
+                length = int.from_bytes(f.read(4), sys.byteorder)  # xl_tot_len
+        except (OSError, ValueError):
+            return None
+        return wal.record_end(start, length, size) if 24 <= length <= RECORD_MAX else None
+
+    def _segment_bytes(self) -> int:
+        """The size of any WAL segment; they are all of one size."""
+        names = [n for n in os.listdir(self.path("pg_wal")) if len(n) == 24]
+        return os.path.getsize(self.path("pg_wal", max(names)))
 
     def still_starting(self) -> bool:
         """postmaster.pid says so: no connection would be taken (its line 8, src/include/utils/pidfile.h)."""

@@ -28,6 +28,20 @@ SEALED = """SELECT current_setting('primary_conninfo'), pg_is_in_recovery(),
 NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', 'nudge')"
 
 
+def slots(names: Sequence[str], *, primary: bool) -> str:
+    """SQL that makes these physical slots; on a standby those that hold WAL are dropped first. Names are pgha's own."""
+    wanted = ", ".join(f"('{name}')" for name in names)
+    drop = (
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'physical'"  # noqa: S608
+        f" AND NOT active AND restart_lsn IS NOT NULL AND slot_name IN (VALUES {wanted});"
+    )
+    create = (
+        f"SELECT pg_create_physical_replication_slot(v) FROM (VALUES {wanted}) AS x(v)"  # noqa: S608
+        " WHERE v NOT IN (SELECT slot_name FROM pg_replication_slots)"
+    )
+    return create if primary else drop + create
+
+
 def view(before: ServerView, row: Sequence[str], now_s: float) -> ServerView:
     """The row of LOOK (NULL as "") as a view; `before` gives what SQL does not tell."""
     recovery, version, conninfo, names, end, replay, timeline, receiver, control_tli, walsenders = row

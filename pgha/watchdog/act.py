@@ -88,6 +88,7 @@ def release(agent: Agent, obs: Observation) -> None:
             [Write(key, records.dump_leader(new))],
             deadline_s=agent.ports.clock.now_s() + agent.timing.a_s,
         )
+    agent.reread = True
     if isinstance(outcome, Committed):
         agent.lease.forget()
         agent.ports.link.deadline(None)
@@ -131,7 +132,9 @@ def _went_back(agent: Agent, obs: Observation, position: Position) -> bool:
 def unfollow(agent: Agent, obs: Observation) -> None:
     """Cut off and measured, without a seal: nobody is to be followed at this moment. A holder that stops on order
     waits for this node's position: it is told first."""
-    if stops_on_order(obs):
+    order = obs.store.order if obs.store else None
+    if stops_on_order(obs) and order is not None and order.target == agent.node.node:
+        agent.ports.server.begin_cut()
         agent.publish(obs, Rule.R550_UNFOLLOW, force=True)
     _measure(agent, obs)
 

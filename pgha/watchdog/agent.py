@@ -29,6 +29,7 @@ POLL_S = 1.0
 HOT_S = 0.01
 STOPPING_S = 0.004  # a switchover's outage has begun: it ends with what a standby tells next
 REREAD_S = 0.1
+HEALTH_S = 1.5  # between good health verdicts; they are fresh for H / 2
 SOON_S = 0.1
 
 
@@ -45,6 +46,7 @@ class Ports:
     new_id: Callable[[], str]
     new_lock: Callable[[], AbstractContextManager[object]]
     say: Callable[[Mapping[str, object]], None]
+    first_seen_s: Callable[[int], float | None] = lambda _revision: None  # of the leader key, from hints
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ class Agent:
         self._member: tuple[Member | None, int, float] = (None, -1, -1e9)
         self._booted = False
         self._repeats = 0
+        self.reread = False  # what was read is known to be old
         self.knows_key = False  # this node has just written the key: the next round needs no read
 
     def _keeper(self) -> LeaseKeeper:
@@ -111,9 +114,9 @@ class Agent:
         from pgha.watchdog import act  # here, because act knows Agent
 
         age_s = self.ports.clock.now_s() - self.view.sent_s if self.view else REREAD_S
-        if (hint and not self.knows_key) or age_s >= REREAD_S:
+        if (hint and not self.knows_key) or self.reread or age_s >= REREAD_S:
             self.read_store()
-        self.knows_key = False
+        self.knows_key = self.reread = False
         obs = self.observe()
         self._disarm(obs)
         situation = classify(obs)
@@ -168,7 +171,7 @@ class Agent:
         began_s = self.ports.clock.now_s()
         if self.ports.server.probe():
             self.notes.health_s = began_s
-            return 1.0
+            return HEALTH_S
         return 0.2
 
     # -- observing ---------------------------------------------------------------------------------------
@@ -228,7 +231,8 @@ class Agent:
         now_s = self.ports.clock.now_s()
         notes = self.notes
         if view.leader_revision != notes.key[0]:
-            notes.key = (view.leader_revision, now_s)
+            heard_s = self.ports.first_seen_s(view.leader_revision)
+            notes.key = (view.leader_revision, now_s if heard_s is None else min(heard_s, now_s))
         leader = view.leader
         if notes.claim is not None and leader == notes.claim[0]:
             if self.lease.held()[0] is None:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from pgha import __version__, nodefile
+from pgha import __version__, nodefile, records
 from pgha.adapters.etcd import EtcdStore
 from pgha.adapters.journal import Journal, start_watchdog
 from pgha.adapters.local import JsonKeep, SystemClock
@@ -27,6 +27,7 @@ from pgha.watchdog import act
 from pgha.watchdog.agent import Agent, Ports
 from pgha.watchdog.guard_log import rotate
 from pgha.watchdog.guard_tree import kill_tree_by_directory
+from pgha.watchdog.hints import Hints
 from pgha.watchdog.link import Link
 
 HINT_S = 5.0
@@ -47,7 +48,8 @@ class Loop:
         self.revision, self.seen = 0, 0
         self.log = Journal(f"{self.node.state_dir}/watchdog.log", rotate)
         self.link = Link(fd, self.wake.set)
-        self.store = EtcdStore(self.node.store, self.clock)
+        hints = Hints(records.prefix(self.node.cluster), self.clock.now_s)
+        self.store = EtcdStore(self.node.store, self.clock, dull=hints.is_heartbeat)
         server = PostgresServer(self.node, self.link, self.clock)
         ports = Ports(
             store=self.store,
@@ -59,6 +61,7 @@ class Loop:
             new_id=lambda: secrets.token_hex(3),
             new_lock=threading.RLock,
             say=self.say,
+            first_seen_s=hints.first_seen_s,
         )
         self.agent = Agent(self.node, ports, __version__)
         server.jobs.on_clone = self._cloned

@@ -149,6 +149,7 @@ def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
     )
     if isinstance(outcome, Committed):
         agent.lease.forget()
+        agent.reread = True
         agent.ports.link.deadline(None)
         if view.leader and any(len(r.voters) > 1 for r in view.leader.sync):
             agent.notes.start_after_s = agent.ports.clock.now_s() + OTHERS_FIRST_S
