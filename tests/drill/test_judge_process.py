@@ -110,6 +110,7 @@ def test_an_outage_of_known_length_is_measured(pair: list[PlainServer]) -> None:
     with JudgeProcess(task(pair[:1])) as judge:
         await_rows(judge)
         judge.order("begin")
+        await_rows(judge)  # else the last row before the fault may lie before the window
         at_s = judge.now_s()
         judge.order("fault", label="stop", at_s=at_s)
         pair[0].kill()
