@@ -7,8 +7,8 @@ May import `pgha.core` only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from pgha.core.model import Position
@@ -209,13 +209,6 @@ class GuardLink(Protocol):
 # -- the node's own memory -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Doc:
-    """A small JSON document kept durably beside the data directory."""
-
-    body: Mapping[str, object] = field(default_factory=dict)
-
-
 class Keep(Protocol):
     """The node's durable memory: one JSON document, replaced as a whole, fsynced before `save` returns."""
 
@@ -226,9 +219,6 @@ class Keep(Protocol):
     def save(self, body: Mapping[str, object]) -> None:
         """Replace the document durably."""
         ...
-
-
-Wake = Callable[[], None]
 
 
 # -- this node's PostgreSQL ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from pgha.core.observation import Observation
 from pgha.core.server import Running
 from pgha.ports import Committed, Guard, ServerTrouble, Unknown, Write
 from pgha.watchdog import orders
-from pgha.watchdog.agent import START_WINDOW_S, Agent
+from pgha.watchdog.agent import START_WINDOW_S, Agent, Notes
 
 KILL_S = 2.0
 VOTERS_FIRST_S = 1.0  # after a crash the voters have this long before the server is started in place
@@ -47,10 +47,15 @@ def stop(agent: Agent, _obs: Observation) -> None:
     agent.ports.server.stop_fast()
 
 
+def _count_start(notes: Notes, now_s: float) -> None:
+    """One more start or clone; only those of the last minute make the next one wait."""
+    notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
+
+
 def start(agent: Agent, obs: Observation) -> None:
     """A sealed start; starts that fail again and again come at growing distance."""
     notes, now_s = agent.notes, agent.ports.clock.now_s()
-    notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
+    _count_start(notes, now_s)
     if len(notes.starts) > 2:
         notes.start_after_s = now_s + min(0.5 * 2 ** (len(notes.starts) - 2), 10.0)
     notes.sealed = None
@@ -300,7 +305,7 @@ def clone(agent: Agent, obs: Observation) -> None:
     now_s = agent.ports.clock.now_s()
     if leader is None or leader.holder.node not in agent.node.nodes or now_s < notes.start_after_s:
         return
-    notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
+    _count_start(notes, now_s)
     notes.start_after_s = now_s + min(0.5 * len(notes.starts), 10.0) if len(notes.starts) > 1 else 0.0
     notes.sealed = None
     agent.note("clone", holder=leader.holder.node, position=str(obs.sealed))
