@@ -1,7 +1,7 @@
 """Store JSON and core values, both ways. Junk becomes a `Problem`, never an exception and never a guess.
 
-May import `pgha.core` only. Every value carries `schema`; an unknown schema is a problem, an unknown field is ignored
-(a newer node may write it).
+May import `pgha.core` and `records_json` only.
+Every value carries `schema`; an unknown schema is a problem, an unknown field is ignored (a newer node may write it).
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import TypeVar
 
 from pgha.core.model import (
     Cluster,
-    Copy,
     Event,
     Leader,
     Member,
@@ -25,11 +23,10 @@ from pgha.core.model import (
     Settings,
     Tenure,
     format_lsn,
-    parse_lsn,
 )
+from pgha.records_json import SCHEMA, Reader, copy_of, dump, lsn_of, text_of
 
 T = TypeVar("T")
-SCHEMA = 1
 ROOT = "/pgha/"
 
 
@@ -78,7 +75,7 @@ def _rule(r: Rule) -> dict[str, object]:
 
 def dump_leader(v: Leader) -> bytes:
     """The value of `leader`."""
-    return _dump(
+    return dump(
         {
             "holder": str(v.holder),
             "incarnation": v.incarnation,
@@ -99,7 +96,7 @@ def dump_leader(v: Leader) -> bytes:
 def dump_member(v: Member) -> bytes:
     """The value of `members/<node>`."""
     seal = v.seal and {"revision": v.seal.revision, "copy": str(v.seal.copy), "position": _position(v.seal.position)}
-    return _dump(
+    return dump(
         {
             "node": v.node,
             "incarnation": v.incarnation,
@@ -127,92 +124,32 @@ def dump_member(v: Member) -> bytes:
 
 def dump_order(v: Order) -> bytes:
     """The value of `request`."""
-    return _dump({name: getattr(v, name) for name in Order.__slots__})
+    return dump({name: getattr(v, name) for name in Order.__slots__})
 
 
 def dump_cluster(v: Cluster) -> bytes:
     """The value of `cluster`."""
-    return _dump({name: getattr(v, name) for name in Cluster.__slots__})
+    return dump({name: getattr(v, name) for name in Cluster.__slots__})
 
 
 def dump_settings(v: Settings) -> bytes:
     """The value of `config`."""
-    return _dump({name: getattr(v, name) for name in Settings.__slots__})
+    return dump({name: getattr(v, name) for name in Settings.__slots__})
 
 
 def dump_event(v: Event) -> bytes:
     """The value of `history/<epoch>`."""
     body: dict[str, object] = {name: getattr(v, name) for name in Event.__slots__}
-    return _dump(body | {"position": _position(v.position), "phases_ms": dict(v.phases_ms)})
-
-
-def _dump(body: dict[str, object]) -> bytes:
-    return json.dumps({"schema": SCHEMA, **body}, separators=(",", ":"), sort_keys=True).encode()
+    return dump(body | {"position": _position(v.position), "phases_ms": dict(v.phases_ms)})
 
 
 # -- from JSON -----------------------------------------------------------------------------------------------
 
 
-class _Reader:
-    """One JSON object, read field by field with its type; raises ValueError naming the field."""
-
-    def __init__(self, body: object) -> None:
-        if not isinstance(body, dict):
-            raise ValueError("not a JSON object")
-        self.body = body
-
-    def get(self, name: str, kind: type[T], default: T | None = None) -> T:
-        value = self.body.get(name, default)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise ValueError(f"{name}: expected {kind.__name__}, found {value!r}"[:120])
-        if isinstance(value, float) and not isfinite(value):
-            raise ValueError(f"{name}: {value} is no number")  # JSON has none, Python's reader has
-        if isinstance(value, str):
-            _text(value)
-        return value
-
-    def count(self, name: str, default: int | None = None) -> int:
-        value = self.get(name, int, default)
-        if not 0 <= value < 1 << 63:
-            raise ValueError(f"{name}: out of range: {value}")
-        return value
-
-    def position(self, name: str) -> Position:
-        inner = _Reader(self.get(name, dict))
-        return Position(inner.count("timeline"), _lsn(inner.get("lsn", str)))
-
-    def copy(self, name: str) -> Copy:
-        return _copy(self.get(name, str))
-
-
-def _text(value: object) -> str:
-    """Half a character (a lone surrogate) can be neither shown nor written: UnicodeEncodeError, a ValueError."""
-    text = str(value)
-    text.encode()
-    return text
-
-
-def _lsn(value: object) -> int:
-    if not isinstance(value, str):
-        raise ValueError(f"not an LSN: {value!r}"[:120])
-    return parse_lsn(value)
-
-
-def _copy(text: object) -> Copy:
-    if not isinstance(text, str):
-        raise ValueError(f"not a data copy: {text!r}"[:120])
-    node, dot, data = text.partition(".")
-    if not dot or not node or not data or "." in data:
-        raise ValueError(f"not a data copy: {text!r}"[:120])
-    return Copy(node, data)
-
-
 def _parse_rule(body: object) -> Rule:
-    r = _Reader(body)
+    r = Reader(body)
     holder, k = r.copy("holder"), r.count("k")
-    voters = frozenset(_copy(v) for v in r.get("voters", list))
+    voters = frozenset(copy_of(v) for v in r.get("voters", list))
     if k > len(voters) or (voters and not k) or holder in voters:
         raise ValueError(f"impossible rule: k={k} of {len(voters)}")
     return Rule(holder, voters, k)
@@ -221,10 +158,10 @@ def _parse_rule(body: object) -> Rule:
 def _fork(pair: object) -> tuple[int, int]:
     if not isinstance(pair, list) or len(pair) != 2:
         raise ValueError(f"not a fork: {pair!r}"[:120])
-    return _Reader({"timeline": pair[0]}).count("timeline"), _lsn(pair[1])
+    return Reader({"timeline": pair[0]}).count("timeline"), lsn_of(pair[1])
 
 
-def parse_leader(r: _Reader) -> Leader:
+def parse_leader(r: Reader) -> Leader:
     """Raises ValueError."""
     return Leader(
         holder=r.copy("holder"),
@@ -242,12 +179,12 @@ def parse_leader(r: _Reader) -> Leader:
     )
 
 
-def parse_member(r: _Reader) -> Member:
+def parse_member(r: Reader) -> Member:
     """Raises ValueError."""
     raw = r.body.get("seal")
     seal = None
     if raw is not None:
-        s = _Reader(raw)
+        s = Reader(raw)
         seal = Seal(s.count("revision"), s.copy("copy"), s.position("position"))
         if seal.copy.node != r.get("node", str):
             raise ValueError(f"seal: a node speaks for itself only, not for {seal.copy.node!r}"[:120])
@@ -255,7 +192,7 @@ def parse_member(r: _Reader) -> Member:
     for name, pair in r.get("standbys", dict, {}).items():
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"standbys: {pair!r}"[:120])
-        standbys[_text(name)] = (_text(pair[0]), _lsn(pair[1]))
+        standbys[text_of(name)] = (text_of(pair[0]), lsn_of(pair[1]))
     return Member(
         node=r.get("node", str),
         incarnation=r.get("incarnation", str),
@@ -280,7 +217,7 @@ def parse_member(r: _Reader) -> Member:
     )
 
 
-def parse_order(r: _Reader) -> Order:
+def parse_order(r: Reader) -> Order:
     """Raises ValueError."""
     return Order(
         kind=r.get("kind", str),
@@ -296,12 +233,12 @@ def parse_order(r: _Reader) -> Order:
     )
 
 
-def parse_cluster(r: _Reader) -> Cluster:
+def parse_cluster(r: Reader) -> Cluster:
     """Raises ValueError."""
     return Cluster(r.get("ident", str), r.get("system_identifier", str), r.get("created_at", float, 0.0))
 
 
-def parse_settings(r: _Reader) -> Settings:
+def parse_settings(r: Reader) -> Settings:
     """Raises ValueError."""
     value = Settings(
         revision=r.count("revision", 0),
@@ -316,7 +253,7 @@ def parse_settings(r: _Reader) -> Settings:
     return value
 
 
-def parse_event(r: _Reader) -> Event:
+def parse_event(r: Reader) -> Event:
     """Raises ValueError."""
     return Event(
         epoch=r.count("epoch"),
@@ -325,17 +262,17 @@ def parse_event(r: _Reader) -> Event:
         kind=r.get("kind", str),
         reason=r.get("reason", str),
         position=r.position("position"),
-        phases_ms={_text(k): float(v) for k, v in r.get("phases_ms", dict, {}).items() if isinstance(v, int | float)},
+        phases_ms={text_of(k): float(v) for k, v in r.get("phases_ms", dict, {}).items() if isinstance(v, int | float)},
         asked_by=r.get("asked_by", str, ""),
         at=r.get("at", float, 0.0),
         loss_bytes=r.count("loss_bytes", 0),
     )
 
 
-def parse_value(key: str, value: bytes, parse: Callable[[_Reader], T]) -> T | Problem:
+def parse_value(key: str, value: bytes, parse: Callable[[Reader], T]) -> T | Problem:
     """One value of the store, or why it can't be read."""
     try:
-        reader = _Reader(json.loads(value))
+        reader = Reader(json.loads(value))
         schema = reader.get("schema", int)
         if schema != SCHEMA:
             return Problem(key, f"schema {schema}, this version knows {SCHEMA}")
@@ -351,7 +288,7 @@ def parse_snapshot(cluster: str, revision: int, entries: Mapping[str, tuple[byte
     members: dict[str, Member] = {}
     history: dict[int, Event] = {}
     revisions: dict[str, int] = {}
-    single: dict[str, Callable[[_Reader], object]] = {
+    single: dict[str, Callable[[Reader], object]] = {
         "cluster": parse_cluster,
         "config": parse_settings,
         "leader": parse_leader,

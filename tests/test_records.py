@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pgha import records
 from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Position, Rule, Seal, Settings, Tenure
 from pgha.records import Problem, parse_value
+from pgha.records_json import SCHEMA, Reader
 
 T = TypeVar("T")
 NAMES = st.text(ascii_lowercase + digits + "-", min_size=1, max_size=12)
@@ -75,7 +76,7 @@ MEMBER = Member(
 )  # fmt: skip
 ORDER = Order("switchover", "o1", 5, "n1", "n2", 30.0)
 EVENT = Event(5, "n1", "n2", "failover", "", Position(5, 1000), {"claim": 1.5})
-KINDS: dict[str, tuple[bytes, Callable[[records._Reader], object]]] = {
+KINDS: dict[str, tuple[bytes, Callable[[Reader], object]]] = {
     "leader": (records.dump_leader(LEADER), records.parse_leader),
     "members/n1": (records.dump_member(MEMBER), records.parse_member),
     "request": (records.dump_order(ORDER), records.parse_order),
@@ -107,8 +108,8 @@ OPTIONAL = {  # what an older version may not have written
 # -- there and back ---------------------------------------------------------------------------------------------
 
 
-def back(value: bytes, parse: Callable[[records._Reader], T]) -> T | Problem:
-    assert json.loads(value)["schema"] == records.SCHEMA
+def back(value: bytes, parse: Callable[[Reader], T]) -> T | Problem:
+    assert json.loads(value)["schema"] == SCHEMA
     return parse_value("k", value, parse)
 
 
