@@ -298,16 +298,22 @@ class Server(Protocol):
         """After a clean shutdown: the end of the shutdown checkpoint record, which is the end of WAL; else None."""
         ...
 
-    def begin_clone(self, holder: str) -> None:
-        """Clone that node into a new directory in the background; `ServerView.job` says so."""
+    def begin_clone(self, holder: str, *, keep: str = "") -> None:
+        """Clone that node into a new directory in the background; `ServerView.job` says so.
+
+        keep: the data id of what is there now, when it is never to be deleted.
+        """
         ...
 
     def begin_rewind(self, holder: str) -> None:
         """Stop, rewind from that node in the background; `ServerView.job` says so."""
         ...
 
-    def settle(self, *, primary: bool) -> None:
-        """Comfort after a change of role: slots for the members, nothing that holds WAL for ever, old copies away."""
+    def settle(self, *, primary: bool) -> tuple[str, ...]:
+        """Comfort after a change of role: slots for the members, nothing that holds WAL for ever, old copies away.
+
+        Gives the names of the directories that are never to be deleted.
+        """
         ...
 
 

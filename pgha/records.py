@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pgha.core.model import (
+    MAX_LAG,
     Cluster,
     Event,
     Leader,
@@ -89,6 +90,8 @@ def dump_leader(v: Leader) -> bytes:
             "forks": [[t, format_lsn(n)] for t, n in v.forks],
             "target": v.target,
             "reason": v.reason,
+            "loss_bytes": v.loss_bytes,
+            "kept": [str(c) for c in v.kept],
         }
     )
 
@@ -118,13 +121,15 @@ def dump_member(v: Member) -> bytes:
             "rule": v.rule,
             "written_at": round(v.written_at, 3),
             "standbys": {name: [state, format_lsn(lsn)] for name, (state, lsn) in v.standbys.items()},
+            "kept": list(v.kept),
         }
     )
 
 
 def dump_order(v: Order) -> bytes:
     """The value of `request`."""
-    return dump({name: getattr(v, name) for name in Order.__slots__})
+    body: dict[str, object] = {name: getattr(v, name) for name in Order.__slots__}
+    return dump(body | {"gives_up": [_rule(r) for r in v.gives_up]})
 
 
 def dump_cluster(v: Cluster) -> bytes:
@@ -176,6 +181,8 @@ def parse_leader(r: Reader) -> Leader:
         forks=tuple(_fork(x) for x in r.get("forks", list)),
         target=r.get("target", str, ""),
         reason=r.get("reason", str, ""),
+        loss_bytes=r.count("loss_bytes", 0),
+        kept=tuple(copy_of(c) for c in r.get("kept", list, [])),
     )
 
 
@@ -214,6 +221,7 @@ def parse_member(r: Reader) -> Member:
         rule=r.get("rule", str, ""),
         written_at=r.get("written_at", float, 0.0),
         standbys=standbys,
+        kept=tuple(text_of(name) for name in r.get("kept", list, [])),
     )
 
 
@@ -230,6 +238,8 @@ def parse_order(r: Reader) -> Order:
         asked_at=r.get("asked_at", float, 0.0),
         phase=r.get("phase", str),
         answer=r.get("answer", str, ""),
+        revision=r.count("revision", 0),
+        gives_up=tuple(_parse_rule(x) for x in r.get("gives_up", list, [])),
     )
 
 
@@ -245,6 +255,7 @@ def parse_settings(r: Reader) -> Settings:
         failover_after_s=r.get("failover_after_s", float),
         durability=r.get("durability", str),
         copies=r.count("copies", 0),
+        max_lag=r.count("max_lag", MAX_LAG),
     )
     if not 5.0 <= value.failover_after_s <= 300.0:
         raise ValueError(f"failover_after_s: {value.failover_after_s} is not between 5 and 300")

@@ -46,6 +46,7 @@ def members(draw: st.DrawFn) -> Member:
         priority=st.integers(), nofailover=st.booleans(), version=TEXT, postgres=TEXT, problem=TEXT, rule=TEXT,
         written_at=st.integers(0, 1 << 40).map(lambda n: round(n / 1000, 3)),
         standbys=st.dictionaries(TEXT, st.tuples(TEXT, st.integers(0, (1 << 64) - 1)), max_size=3),
+        kept=st.lists(TEXT, max_size=3).map(tuple),
     )  # fmt: skip
     return draw(plain)
 
@@ -55,11 +56,12 @@ LEADERS = st.builds(
     holder=COPIES, incarnation=TEXT, epoch=COUNTS, beat=COUNTS, tenure=st.sampled_from(Tenure),
     sync=st.lists(rules(), max_size=3).map(tuple), position=POSITIONS, clean=st.booleans(),
     checkpointed=st.booleans(), forks=st.lists(st.tuples(COUNTS, st.integers(0, 1 << 40)), max_size=3).map(tuple),
-    target=TEXT, reason=TEXT,
+    target=TEXT, reason=TEXT, loss_bytes=COUNTS, kept=st.lists(COPIES, max_size=3).map(tuple),
 )  # fmt: skip
-ORDERS = st.builds(Order, TEXT, TEXT, COUNTS, TEXT, TEXT, FLOATS, TEXT, FLOATS, TEXT, TEXT)
+GIVEN_UP = st.lists(rules(), max_size=3).map(tuple)
+ORDERS = st.builds(Order, TEXT, TEXT, COUNTS, TEXT, TEXT, FLOATS, TEXT, FLOATS, TEXT, TEXT, COUNTS, GIVEN_UP)
 SETTINGS = st.builds(
-    Settings, COUNTS, st.floats(5.0, 300.0), st.sampled_from(["quorum", "strict", "async"]), st.integers(0, 100)
+    Settings, COUNTS, st.floats(5.0, 300.0), st.sampled_from(["quorum", "strict", "async"]), st.integers(0, 100), COUNTS
 )
 EVENTS = st.builds(
     Event, COUNTS, TEXT, TEXT, TEXT, TEXT, POSITIONS, st.dictionaries(TEXT, FLOATS, max_size=3), TEXT, FLOATS, COUNTS
@@ -86,7 +88,7 @@ KINDS: dict[str, tuple[bytes, Callable[[Reader], object]]] = {
 }
 WORDS = dict(zip(KINDS, ("leader", "member", "order", "cluster", "settings", "event"), strict=True))
 OPTIONAL = {  # what an older version may not have written
-    "leader": {"target", "reason"},
+    "leader": {"target", "reason", "loss_bytes", "kept"},
     "members/n1": {
         "seal",
         "priority",
@@ -97,10 +99,11 @@ OPTIONAL = {  # what an older version may not have written
         "rule",
         "written_at",
         "standbys",
+        "kept",
     },
-    "request": {"asked_by", "asked_at", "answer"},
+    "request": {"asked_by", "asked_at", "answer", "revision", "gives_up"},
     "cluster": {"created_at"},
-    "config": {"revision", "copies"},
+    "config": {"revision", "copies", "max_lag"},
     "history/5": {"phases_ms", "asked_by", "at", "loss_bytes"},
 }
 

@@ -369,16 +369,16 @@ class PostgresServer:
             self._checkpoint = None
         return self._checkpoints
 
-    def begin_clone(self, holder: str) -> None:
+    def begin_clone(self, holder: str, *, keep: str = "") -> None:
         """In the background, see `Jobs`."""
-        self.jobs.clone(holder)
+        self.jobs.clone(holder, keep)
 
     def begin_rewind(self, holder: str) -> None:
         """In the background, see `Jobs`."""
         self._drop_session()
         self.jobs.rewind(holder)
 
-    def settle(self, *, primary: bool) -> None:
+    def settle(self, *, primary: bool) -> tuple[str, ...]:
         """One physical slot a member; on a standby none that holds WAL; old copies away once it streams."""
         others = [conf.slot_name(n) for n in self.node.nodes if n != self.node.node]
         if others:
@@ -388,3 +388,4 @@ class PostgresServer:
             self.files.arm_standby()  # a restart outside pgha comes up read-only (redteam 22: only once it is primary)
         else:
             self.files.drop_old()
+        return self.files.kept()

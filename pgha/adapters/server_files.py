@@ -16,6 +16,7 @@ from pgha.core.server import DataIdentity
 from pgha.nodefile import NodeFile
 from pgha.pg import conf, control, wal
 
+KEPT = ".kept-"
 RECORD_MAX = 1024  # a checkpoint record is about a hundred bytes
 OWNED = ("primary_conninfo", "primary_slot_name", "synchronous_standby_names", "restore_command", "port")
 
@@ -190,14 +191,22 @@ class ServerFiles:
                 shutil.rmtree(os.path.join(parent, name))
         return f"{self.data}.new-{tag}"
 
-    def swap_in(self, fresh: str, tag: str) -> None:
-        """The fresh directory takes the data directory's name; what was there is kept aside."""
+    def swap_in(self, fresh: str, tag: str, keep: str = "") -> None:
+        """The fresh directory takes the data directory's name; what was there is kept aside.
+
+        keep: a data id: for ever, under this name; else until the node streams.
+        """
         if os.path.isdir(self.data) and not os.listdir(self.data):
             os.rmdir(self.data)
         if os.path.exists(self.data):
-            os.rename(self.data, f"{self.data}.old-{tag}")
+            os.rename(self.data, f"{self.data}{KEPT}{keep}-{tag}" if keep else f"{self.data}.old-{tag}")
         os.rename(fresh, self.data)
         sync_dir(os.path.dirname(self.data))
+
+    def kept(self) -> tuple[str, ...]:
+        """The directories beside it that are never deleted."""
+        parent, start = os.path.split(self.data + KEPT)
+        return tuple(sorted(name for name in os.listdir(parent) if name.startswith(start)))
 
     def drop_old(self) -> None:
         """Old copies go once the node streams again."""

@@ -31,9 +31,9 @@ class Jobs:
         self.on_clone: Callable[[DataIdentity], None] = lambda _: None
         self.env = {"PATH": f"{node.bin_dir}:/usr/bin:/bin", "LC_ALL": "C", "HOME": node.state_dir, "TZ": "UTC"}
 
-    def clone(self, holder: str) -> None:
-        """pg_basebackup into a new directory, which then takes the data directory's place."""
-        self._begin("cloning", lambda: self._clone(holder))
+    def clone(self, holder: str, keep: str) -> None:
+        """pg_basebackup into a new directory, which then takes the data directory's place. keep: see `ports.Server`."""
+        self._begin("cloning", lambda: self._clone(holder, keep))
 
     def rewind(self, holder: str) -> None:
         """Fast stop, pg_rewind in place."""
@@ -59,7 +59,7 @@ class Jobs:
             last = [x for x in result.tail.strip().splitlines() if x.strip()]
             raise OSError(f"{os.path.basename(argv[0])} ended with {result.code}: {last[-1] if last else 'no output'}")
 
-    def _clone(self, holder: str) -> None:
+    def _clone(self, holder: str, keep: str) -> None:
         tag = secrets.token_hex(3)
         self._stop()
         fresh = self.files.new_dir(tag)
@@ -71,7 +71,7 @@ class Jobs:
         if found is None:
             raise OSError("the clone has no valid pg_control")
         self.on_clone(found)
-        self.files.swap_in(fresh, tag)
+        self.files.swap_in(fresh, tag, keep)
 
     def _rewind(self, holder: str) -> None:
         self._stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgha.core import cover, voters
+from pgha.core import bids, cover, voters
 from pgha.core.model import Copy, Member, Order, Seal, Tenure, parse_standby_name
 from pgha.core.observation import Observation, StoreView
 from pgha.core.server import Running
@@ -142,8 +142,11 @@ def _bid(obs: Observation) -> Bid:
     if obs.nofailover:
         return Bid.BARRED
     seals = seals_at(view)
-    if not cover.covered(seal, seals, view.leader.sync):
-        return Bid.WAITING
+    lacks = cover.missing(seal, seals, view.leader.sync)
+    if lacks or bids.lags(view, seal):
+        if bids.ordered(obs, view, seal, seals):
+            return Bid.ORDERED
+        return Bid.WAITING if lacks else Bid.BARRED
     return Bid.YIELDING if _yields(obs, view, seals) else Bid.COVERED
 
 
@@ -151,6 +154,8 @@ def _yields(obs: Observation, view: StoreView, seals: tuple[Seal, ...]) -> bool:
     waited_s = obs.now_s - obs.bid_s
     leader = view.leader
     assert leader is not None
+    if not leader.sync and bids.waits_for_more(obs, view, seals):
+        return True
     if leader.tenure is Tenure.RELEASED and leader.target not in ("", obs.me) and waited_s < TARGET_S:
         return True
     if waited_s < YIELD_S and leader.target != obs.me:
@@ -191,7 +196,7 @@ def _path(obs: Observation) -> Path:
         return Path.FOLLOW
     if not leader.checkpointed:
         return Path.UNKNOWN  # redteam 7: before it pg_rewind of 13 to 15 finds nothing to do
-    return Path.CLONE if obs.rewound else Path.REWIND
+    return Path.CLONE if obs.rewound or obs.copy in leader.kept else Path.REWIND
 
 
 def followers(obs: Observation) -> tuple[voters.Follower, ...]:
@@ -245,6 +250,8 @@ def order_problem(obs: Observation, order: Order) -> str:
     leader = view.leader if view else None
     if view is None or leader is None:
         return "no leader key"
+    if order.kind == "failover":
+        return f"{obs.me} holds the leader key and is healthy"
     if order.kind != "switchover":
         return f"unknown kind of order {order.kind!r}"
     if order.epoch != leader.epoch or order.source != obs.me:

@@ -124,6 +124,17 @@ def claim_rule(own: Seal, seals: Iterable[Seal], copies: int) -> Rule:
     return Rule(own.copy, sealed, voters.copies_for(len(sealed), copies))
 
 
+def behind(position: Position, end: Position, forks: Sequence[tuple[int, int]]) -> int:
+    """Bytes of WAL up to `end` that a server at `position` does not have; 0 when it has them all.
+
+    forks: of the timeline of `end`. On a timeline that is not among them nothing is in common that is known of.
+    """
+    if position.timeline > end.timeline:
+        return 0
+    limits = [lsn for ancestor, lsn in (*forks, (end.timeline, end.lsn)) if ancestor == position.timeline]
+    return max(0, end.lsn - min([position.lsn, *limits])) if limits else end.lsn
+
+
 def path(position: Position, timeline: int, wal_end: int, forks: Sequence[tuple[int, int]]) -> Path:
     """May a server at `position` stream from a holder on `timeline` whose WAL ends at `wal_end`?
 

@@ -84,9 +84,10 @@ class Rule(Enum):
     R620_SEAL = (Action.SEAL, "the key is free: the server is cut off, measured, and sealed")
     R630_PUBLISH = (Action.PUBLISH, "the seal goes to the store")
     R640_WAIT_SEALS = (Action.NONE, "sealed: without more seals an acknowledged commit could be missing")
-    R650_YIELD = (Action.NONE, "sealed and covered: a better candidate goes first")
+    R650_YIELD = (Action.NONE, "sealed and covered: a better candidate goes first, or has a moment to come")
     R660_BARRED = (Action.NONE, "sealed: this node is not to lead")
     R670_CLAIM = (Action.CLAIM, "the seals cover all that was acknowledged: the key is claimed")
+    R680_CLAIM_ORDERED = (Action.CLAIM, "the operator gave up what the seals do not cover: the key is claimed")
 
     def __init__(self, action: Action, sentence: str) -> None:
         self.action, self.sentence = action, sentence
@@ -228,6 +229,7 @@ _BIDS = {
     Bid.WAITING: Rule.R640_WAIT_SEALS,
     Bid.YIELDING: Rule.R650_YIELD,
     Bid.COVERED: Rule.R670_CLAIM,
+    Bid.ORDERED: Rule.R680_CLAIM_ORDERED,
 }
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 
 MAX_NODE_NAME = 40  # `<node>.<data id>.<epoch>` must fit in PostgreSQL's 63 characters
 BARRIER = "pgha-barrier"  # a standby name nobody has
+MAX_LAG = 16 << 20  # bytes: one WAL segment; the LSN jumps by up to one where it is switched
 
 _LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")  # int() alone would take -1, 1_0 and other scripts' digits
 _EPOCH = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -109,6 +110,9 @@ class Leader:
     forks: of the holder's timeline, oldest first: (timeline, LSN at which it was left). Of the newest 32.
     checkpointed: the new primary has done its first checkpoint (before it, pg_rewind of 13 to 15 does nothing).
     target: RELEASED to this node (switchover), "" to anybody.
+    loss_bytes: what the WAL of the epoch before is known to have had beyond the seal this holder claimed with, where
+        nothing was promised (durability async) or an operator gave it up; else 0.
+    kept: copies that may alone hold commits an operator gave up: replaced by a clone, never rewound, never deleted.
     """
 
     holder: Copy
@@ -123,6 +127,8 @@ class Leader:
     forks: tuple[tuple[int, int], ...] = ()
     target: str = ""
     reason: str = ""
+    loss_bytes: int = 0
+    kept: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,7 @@ class Member:
     state: a word for people (see `MemberState`); upstream_epoch: of the holder it follows, 0 when none.
     replay: its replay position (Position(0, 0) when unknown).
     standbys: on a primary, its followers: copy name to (state, flush LSN).
+    kept: directories beside the data directory that hold commits an operator gave up.
     """
 
     node: str
@@ -154,6 +161,7 @@ class Member:
     rule: str = ""
     written_at: float = 0.0  # wall clock, for showing only
     standbys: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
 
     @property
     def copy(self) -> Copy:
@@ -165,9 +173,11 @@ class Member:
 class Order:
     """`request`: the one cluster-level order in progress.
 
-    kind: "switchover". epoch: the order is void in any other. deadline_at: wall clock, for showing; agents count
-    `budget_s` on their own clock from when they first saw it.
+    kind: "switchover" or "failover". epoch: the order is void in any other. deadline_at: wall clock, for showing;
+    agents count `budget_s` on their own clock from when they first saw it.
     phase: asked, accepted, stopping, handed, done, refused; `answer` says why.
+    Of a failover: revision: the leader key's, to which it is bound. gives_up: the entries of `sync` that the target
+    need not cover, by the operator's word.
     """
 
     kind: str
@@ -180,6 +190,8 @@ class Order:
     asked_at: float = 0.0
     phase: str = "asked"
     answer: str = ""
+    revision: int = 0
+    gives_up: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +205,16 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`config`: the dynamic settings. failover_after_s is H; copies 0 means the default of the number of voters."""
+    """`config`: the dynamic settings. failover_after_s is H; copies 0 means the default of the number of voters.
+
+    max_lag: bytes of WAL known of that a node may lack and still take over where nothing is promised (async).
+    """
 
     revision: int = 0
     failover_after_s: float = 6.0
     durability: str = "quorum"
     copies: int = 0
+    max_lag: int = MAX_LAG
 
 
 @dataclass(frozen=True, slots=True)

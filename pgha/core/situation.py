@@ -60,6 +60,7 @@ class Bid(Enum):
     WAITING = "it is sealed, the seals do not cover yet"
     YIELDING = "it is sealed and covered, a better one goes first"
     COVERED = "it is sealed and covered"
+    ORDERED = "it is sealed, and the operator gave up what the seals do not cover"
 
 
 class Path(Enum):
@@ -92,7 +93,7 @@ class Budget(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One of 190,080; each is mapped to exactly one rule."""
+    """One of 221,760; each is mapped to exactly one rule."""
 
     store: Store
     holder: Holder

@@ -242,4 +242,5 @@ WORD: dict[Rule, Word] = {
     Rule.R650_YIELD: lambda o: _silent(replace(o, bid_s=o.now_s)),
     Rule.R660_BARRED: _silent,
     Rule.R670_CLAIM: _silent,
+    Rule.R680_CLAIM_ORDERED: _silent,
 }

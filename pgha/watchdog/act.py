@@ -11,15 +11,15 @@ from dataclasses import replace
 from typing import assert_never
 
 from pgha import records
-from pgha.core import cover, voters
-from pgha.core.classify import catching_up, own_seal, seals_at, stops_on_order, voter_view
+from pgha.core import voters
+from pgha.core.classify import catching_up, own_seal, stops_on_order, voter_view
 from pgha.core.decide import Action, Rule
 from pgha.core.model import Event, Leader, Position, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation
 from pgha.core.server import Running
-from pgha.ports import Committed, Guard, ServerTrouble, Unknown, Write
-from pgha.watchdog import orders
+from pgha.ports import Committed, Guard, ServerTrouble, Write
+from pgha.watchdog import claiming, orders
 from pgha.watchdog.agent import START_WINDOW_S, Agent, Notes
 
 KILL_S = 2.0
@@ -32,7 +32,7 @@ def nothing(agent: Agent, obs: Observation) -> None:
     leader = obs.store.leader if obs.store else None
     streaming = obs.server.receiving and leader is not None and obs.server.upstream_epoch == leader.epoch
     if leader is not None and (primary or streaming) and agent.notes.settled != (leader.epoch, primary):
-        agent.ports.server.settle(primary=primary)
+        agent.notes.kept = agent.ports.server.settle(primary=primary)
         agent.notes.settled = (leader.epoch, primary)
 
 
@@ -175,44 +175,6 @@ def _publish_seal(agent: Agent, obs: Observation) -> None:
         agent.notes.bid = (obs.store.leader_revision, agent.ports.clock.now_s())
 
 
-def claim(agent: Agent, obs: Observation) -> None:
-    """Take over by CAS on the very revision that the seals name. The epoch is durable before."""
-    view, own = obs.store, own_seal(obs)
-    if view is None or view.leader is None or own is None or obs.copy is None:
-        return
-    old = view.leader
-    rule = cover.claim_rule(own, seals_at(view), view.settings.copies)
-    why = f"{old.holder.node} {'released: ' + old.reason if old.tenure is Tenure.RELEASED else 'was silent'}"
-    new = Leader(
-        holder=obs.copy,
-        incarnation=agent.incarnation,
-        epoch=old.epoch + 1,
-        beat=old.beat + 1,
-        tenure=Tenure.CLAIMED,
-        sync=() if view.settings.durability == "async" else (*old.sync, rule),
-        position=own.position,
-        reason=why[:200],
-    )
-    agent.memory.update(claimed=new.epoch)
-    key, sent_s = agent.root + "leader", agent.ports.clock.now_s()
-    if agent.notes.claim is None or agent.notes.claim[0] != new:
-        agent.notes.claim = (new, sent_s)
-    first_s = agent.notes.claim[1]  # of the same attempt made again, the first one may be the one that lands
-    outcome = agent.ports.store.commit(
-        [Guard(key, view.leader_revision)],
-        [Write(key, records.dump_leader(new))],
-        deadline_s=sent_s + agent.timing.a_s,
-    )
-    if isinstance(outcome, Committed):
-        agent.arm(first_s)
-        agent.lease.adopt(new, outcome.revision, sent_s=first_s, claimed_s=sent_s)
-        agent.knows_key = True
-    if not isinstance(outcome, Unknown):
-        agent.notes.claim = None
-    agent.notes.phases["claim"] = agent.ports.clock.now_s() - agent.notes.free_s
-    agent.note("claim", epoch=new.epoch, outcome=type(outcome).__name__, because=why, rule=records.rule_text(rule))
-
-
 def promote(agent: Agent, obs: Observation) -> None:
     """Names and history files first, then the promotion, then the key says so. Only under a fresh lease."""
     leader, _, tenancy = agent.lease.held()
@@ -308,8 +270,9 @@ def clone(agent: Agent, obs: Observation) -> None:
     _count_start(notes, now_s)
     notes.start_after_s = now_s + min(0.5 * len(notes.starts), 10.0) if len(notes.starts) > 1 else 0.0
     notes.sealed = None
-    agent.note("clone", holder=leader.holder.node, position=str(obs.sealed))
-    agent.ports.server.begin_clone(leader.holder.node)
+    keep = obs.copy.data if obs.copy is not None and obs.copy in leader.kept else ""
+    agent.note("clone", holder=leader.holder.node, position=str(obs.sealed), keep=keep)
+    agent.ports.server.begin_clone(leader.holder.node, keep=keep)
 
 
 def change_voters(agent: Agent, obs: Observation) -> None:
@@ -360,6 +323,7 @@ def record(agent: Agent, obs: Observation) -> None:
             position=leader.position,
             phases_ms={k: round(v * 1000, 1) for k, v in notes.phases.items() if k != "revision"},
             at=agent.ports.wall(),
+            loss_bytes=leader.loss_bytes,
         )
         key = f"{agent.root}history/{leader.epoch}"
         agent.ports.store.commit(
@@ -384,7 +348,7 @@ ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
     Action.SEAL: seal,
     Action.UNFOLLOW: unfollow,
     Action.PUBLISH: publish,
-    Action.CLAIM: claim,
+    Action.CLAIM: claiming.claim,
     Action.PROMOTE: promote,
     Action.ANNOUNCE: announce,
     Action.FOLLOW: follow,

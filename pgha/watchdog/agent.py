@@ -73,6 +73,7 @@ class Notes:
     phases: dict[str, float] = field(default_factory=dict)
     free_s: float = 0.0
     checkpoint_base: int = 0
+    kept: tuple[str, ...] = ()
 
 
 class Agent:

@@ -43,7 +43,7 @@ def refuse(agent: Agent, obs: Observation) -> None:
     """The order can't be carried out; it says why and stays for its operator to read."""
     assert obs.store is not None and obs.store.order is not None
     order = obs.store.order
-    if order.phase == "handed" and order.target == agent.node.node:
+    if order.target == agent.node.node and (order.phase == "handed" or order.kind == "failover"):
         _end(agent, obs)
         return
     why = order_problem(obs, order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgha.core import bids
 from pgha.core.classify import own_seal
 from pgha.core.decide import Rule
 from pgha.core.model import Member
@@ -34,16 +35,27 @@ def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
         nofailover=node.nofailover,
         version=agent.version,
         postgres=server.version,
-        problem=(agent.notes.problem or server.job_failed or server.why)[:300],
+        problem=(agent.notes.problem or server.job_failed or server.why or lag_problem(obs, rule))[:300],
         rule=rule.name,
         written_at=agent.ports.wall(),
         standbys={w.name: (w.state, w.flush) for w in server.walsenders},
+        kept=agent.notes.kept,
     )
+
+
+def lag_problem(obs: Observation, rule: Rule) -> str:
+    """Why a sealed node does not take over where nothing is promised: it lacks more than `max_lag`."""
+    view, seal = obs.store, own_seal(obs)
+    if rule is not Rule.R660_BARRED or view is None or view.leader is None or seal is None or obs.nofailover:
+        return ""
+    lost = bids.loss(seal, view.leader)
+    return f"{lost} bytes behind {view.leader.position}, the last known end of WAL; max_lag is {view.settings.max_lag}"
 
 
 def essence(m: Member) -> tuple[object, ...]:
     """What of a member record is worth a write at once."""
-    return (m.state, m.primary, m.data, m.seal, m.upstream_epoch, m.problem, m.rule, sorted(m.standbys), m.incarnation)
+    told = (m.state, m.primary, m.data, m.seal, m.upstream_epoch, m.problem, m.rule, m.kept)
+    return (*told, sorted(m.standbys), m.incarnation)
 
 
 def state_word(obs: Observation, rule: Rule) -> str:

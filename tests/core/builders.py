@@ -191,7 +191,14 @@ def _stores(draw: st.DrawFn) -> StoreView:
         for c in COPIES
     ]
     phases = st.sampled_from(["asked", "accepted", "stopping", "handed", "refused"])
-    orders = st.builds(order, phase=phases, target=st.sampled_from(["n1", "n2", "n3", "n9"]))
+    orders = st.builds(
+        order,
+        kind=st.sampled_from(["switchover", "failover"]),
+        phase=phases,
+        target=st.sampled_from(["n1", "n2", "n3", "n9"]),
+        revision=st.sampled_from([REV, REV - 1]),
+        gives_up=st.sampled_from([(), key().sync]),
+    )
     return store(
         draw(st.none() | leaders() | leaders() | leaders()),
         *members,

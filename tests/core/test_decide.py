@@ -47,7 +47,7 @@ def actions_where(table: Iterable[Decision], holds: Callable[[Situation], bool])
 
 
 def test_there_are_as_many_situations_as_the_page_says_each_once(table: list[Decision]) -> None:
-    assert len({s for s, _ in table}) == len(table) == 190_080
+    assert len({s for s, _ in table}) == len(table) == 221_760
 
 
 # -- one writer -------------------------------------------------------------------------------------------------
@@ -80,7 +80,8 @@ def test_a_promotion_needs_the_claim_and_a_measured_server(table: list[Decision]
 
 def test_a_claim_needs_cover_a_seal_and_a_free_key(table: list[Decision]) -> None:
     for s in with_action(table, Action.CLAIM):
-        assert (s.store, s.server, s.bid) == (Store.FRESH, Server.SEALED, Bid.COVERED)
+        assert (s.store, s.server) == (Store.FRESH, Server.SEALED)
+        assert s.bid in (Bid.COVERED, Bid.ORDERED)
         assert s.holder in (Holder.RELEASED, Holder.SILENT)
 
 

@@ -55,6 +55,11 @@ def look(*members: Member, leader: Leader | None = None, asked: Order | None = N
     return replace(seen, records=replace(seen.records, history={3: EVENT} if recorded else {}))
 
 
+def failover(**changes: object) -> Order:
+    """n2 is to take over without the commits that n1 and n3 may have."""
+    return order(**({"kind": "failover", "revision": REV, "gives_up": FREE.sync} | changes))
+
+
 def without_key(seen: Seen) -> Seen:
     """The same look, the leader key gone."""
     return replace(seen, records=replace(seen.records, leader=None, revisions={"cluster": 1}))
@@ -120,6 +125,10 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     ),
     Rule.R660_BARRED: ("n2", look(sealed("n2", Rule.R660_BARRED, nofailover=True), leader=FREE)),
     Rule.R670_CLAIM: ("n2", look(sealed("n2", Rule.R670_CLAIM), sealed("n3", Rule.R650_YIELD), leader=FREE)),
+    Rule.R680_CLAIM_ORDERED: (
+        "n2",
+        look(sealed("n2", Rule.R680_CLAIM_ORDERED), leader=FREE, asked=failover()),
+    ),
 }
 
 HELD_SILENT = told("n1", written_at=SILENT)  # it holds the key and is gone

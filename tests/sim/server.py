@@ -290,7 +290,7 @@ class SimServer:
         self._checkpoints += 1
         self._checkpointing = -1
 
-    def begin_clone(self, holder: str) -> None:
+    def begin_clone(self, holder: str, *, keep: str = "") -> None:
         """In a task of the agent's."""
         self._begin("cloning", lambda: self._clone(holder))
 
@@ -359,6 +359,7 @@ class SimServer:
         if not self.link.kill_tree(deadline_s=self.node.clock.now_s() + 5.0):
             raise OSError("the server could not be stopped")
 
-    def settle(self, *, primary: bool) -> None:
+    def settle(self, *, primary: bool) -> tuple[str, ...]:
         """Slots are no matter here."""
         self._wait(0.001, 0.01)
+        return ()
