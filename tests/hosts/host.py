@@ -1,20 +1,20 @@
 """One host: a disk (an overlay over a tree), a power switch, a console. Its network is plugged in by the lab.
 
-May import `shell`, `tools`, `trees`, `network`.
+May import `shell`, `processes`, `cgroups`, `tools`, `trees`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.hosts import cgroups
+from tests.hosts.processes import argv_of, first_child, pids, send, space_of, spawn, with_word
 from tests.hosts.shell import PATH, LabError, Ran, must, run, until
 from tests.hosts.tools import Nspawn
 from tests.hosts.trees import ADMIN, Tree
@@ -41,7 +41,7 @@ class Host:
         self.kind = made.kind
         self.address = made.address
         self.namespace = namespace
-        self._lab = lab
+        self.group = f"{lab}-{made.name}"
         self._place = place
         self.disk = place / "disk"  # its root directory, while it is mounted
         self.console = place / "console.log"
@@ -80,7 +80,7 @@ class Host:
             return
         lower = self._place.joinpath("lower").read_text()
         options = f"lowerdir={lower},upperdir={self._place / 'upper'},workdir={self._place / 'work'}"
-        must(["mount", "-t", "overlay", f"pgha-hosts-{self._lab}-{self.name}", "-o", options, self.disk])
+        must(["mount", "-t", "overlay", f"pgha-hosts-{self.group}", "-o", options, self.disk])
 
     def unmount(self) -> None:
         """The disk is out; waits for the last process that held it."""
@@ -106,27 +106,19 @@ class Host:
         # the rest is its kernel's command line: systemd of Debian 13 refuses a machine with version 1 of cgroups else
         argv += ["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
         with self.console.open("a") as console:
-            spawn(argv, env=nspawn.env, output=console.fileno())
+            spawn(argv, env=nspawn.env, output=console.fileno(), group=self.group)
         until(lambda: bool(self.pid), within_s=10.0, what=f"{self.name} has a first process; see {self.console}")
 
     @property
     def nspawn_pid(self) -> int:
         """The process that keeps the host; 0 while it is off."""
-        wanted = f"--directory={self.disk}".encode()
-        return next((pid for pid in pids() if wanted in argv_of(pid)), 0)
+        return with_word(f"--directory={self.disk}")
 
     @property
     def pid(self) -> int:
         """The host's process 1 as the machine numbers it; 0 while it is off."""
         keeper = self.nspawn_pid
-        if not keeper:
-            return 0
-        with contextlib.suppress(OSError):
-            children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-            for child in map(int, children):
-                if _is_first_of_its_kind(child):
-                    return child
-        return 0
+        return first_child(keeper) if keeper else 0
 
     def state(self) -> str:
         """What its systemd says: running, degraded, starting, ...; off."""
@@ -151,8 +143,7 @@ class Host:
         """The plug is pulled: every process ends at once, in no order."""
         first = self.pid
         if first:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(first, signal.SIGKILL)
+            send(first, signal.SIGKILL)
         self.await_off()
 
     def shut_down(self) -> None:
@@ -163,6 +154,7 @@ class Host:
     def await_off(self, *, within_s: float = OFF_S) -> None:
         """Until no process of it is left."""
         until(lambda: not self.nspawn_pid, within_s=within_s, what=f"{self.name} is off")
+        cgroups.remove(self.group)
 
     # -- its processes ---------------------------------------------------------------------------------------
 
@@ -188,91 +180,18 @@ class Host:
         first = self.pid
         if not first:
             return {}
-        with contextlib.suppress(OSError):
-            mine = os.readlink(f"/proc/{first}/ns/pid")
-            return {p: [w.decode(errors="replace") for w in argv_of(p)] for p in pids() if _pid_space(p) == mine}
-        return {}
+        mine = space_of(first)
+        return {p: [w.decode(errors="replace") for w in argv_of(p)] for p in pids() if mine and space_of(p) == mine}
 
     def freeze(self) -> None:
         """Every process stands still (as a virtual machine that gets no processor)."""
         stopped: set[int] = set()
         while more := set(self.processes()) - stopped:
             for pid in more:
-                _send(pid, signal.SIGSTOP)
+                send(pid, signal.SIGSTOP)
             stopped |= more
 
     def thaw(self) -> None:
         """Every process goes on."""
         for pid in self.processes():
-            _send(pid, signal.SIGCONT)
-
-
-# -- processes of the machine ----------------------------------------------------------------------------------
-
-
-def spawn(argv: Sequence[str], *, env: dict[str, str], output: int, keep: Sequence[int] = ()) -> None:
-    """Start a program that outlives this one, in a session of its own, never a child of this process.
-
-    The program's files: nothing to read, `output` to write, and those of `keep`.
-    """
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    try:
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        for fd in keep:
-            os.set_inheritable(fd, True)
-        os.chdir("/")
-        os.execvpe(argv[0], list(argv), {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", **env})
-    finally:
-        os._exit(127)
-
-
-def pids() -> list[int]:
-    """All processes of the machine."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def argv_of(pid: int) -> list[bytes]:
-    """A process' argv; empty when it is gone or only waits to be collected."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
-    return []
-
-
-def end(them: Sequence[int], *, within_s: float = OFF_S) -> None:
-    """SIGKILL, and wait until they are gone."""
-    for pid in them:
-        _send(pid, signal.SIGKILL)
-    deadline = time.monotonic() + within_s
-    while left := [pid for pid in them if argv_of(pid)]:
-        if time.monotonic() > deadline:
-            raise LabError(f"still there: {left}")
-        time.sleep(0.02)
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _pid_space(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/ns/pid")
-    return ""
-
-
-def _is_first_of_its_kind(pid: int) -> bool:
-    """It is number 1 of a process namespace of its own."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                return line.split()[-1] == "1"
-    return False
+            send(pid, signal.SIGCONT)

@@ -22,9 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from tests.hosts import mirror, network, sources, tools, trees
-from tests.hosts.host import Host, Made, argv_of, end, pids, spawn
+from tests.hosts import cgroups, mirror, network, sources, tools, trees
+from tests.hosts.host import Host, Made
 from tests.hosts.network import Network
+from tests.hosts.processes import argv_of, end, first_child, pids, spawn, with_word
 from tests.hosts.shell import LabError, Ran, must, run, until
 
 ROOT = Path("/var/tmp/pgha-hosts")
@@ -113,17 +114,15 @@ class Lab:
     def down(self) -> None:
         """Nothing is left: no process, mount, namespace, cable or file; also of a run that was killed."""
         disks = sorted(self.place.glob("hosts/*/disk"))
-        marks = {f"--directory={disk}".encode() for disk in disks}
-        for keeper in [pid for pid in pids() if marks & set(argv_of(pid))]:
-            for child in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split():
-                end([int(child)])
-            end([keeper])
+        for keeper in filter(None, [with_word(f"--directory={disk}") for disk in disks]):
+            end([pid for pid in (first_child(keeper), keeper) if pid])
         for space in self._namespaces():
             there = [int(p) for p in run(["ip", "netns", "pids", space]).out.split()]
             end([p for p in there if p != os.getpid()])
             must(["ip", "netns", "del", space])
         for disk in disks:
             self._unmount(disk)
+            cgroups.remove(f"{self.name}-{disk.parent.name}")
         if self.place.exists():
             shutil.rmtree(self.place)
         with contextlib.suppress(OSError):
@@ -145,7 +144,13 @@ class Lab:
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {self.place}/" in line]
         place = f"{self.place}/".encode()
         running = [f"process {pid}" for pid in pids() if any(place in word for word in argv_of(pid))]
-        return self._namespaces() + mounts + running + ([str(self.place)] if self.place.exists() else [])
+        return (
+            self._namespaces()
+            + mounts
+            + running
+            + cgroups.left(f"{self.name}-")
+            + ([str(self.place)] if self.place.exists() else [])
+        )
 
     def __enter__(self) -> Lab:
         return self

@@ -22,7 +22,7 @@ from tests.hosts import sources
 from tests.hosts.shell import LabError, must, run
 from tests.hosts.tools import APT_S, CACHE, Nspawn
 
-RECIPE = "1"  # a tree of another recipe is built anew
+RECIPE = "2"  # a tree of another recipe is built anew
 ADMIN = "admin"
 PROXY = "198.18.0.1:3142"
 OURS = (
@@ -213,6 +213,7 @@ def _finish(at: Path, found: list[sources.Source]) -> None:
     sudoers = at / "etc/sudoers.d/90-admin"
     sudoers.write_text(f"{ADMIN} ALL=(ALL) NOPASSWD:ALL\n")
     sudoers.chmod(0o440)
+    (at / "etc/default/locale").write_text("LANG=C.UTF-8\n")
     (at / "etc/ssh/sshd_config.d/50-cloud.conf").write_text("PasswordAuthentication no\nPermitRootLogin no\n")
     for unit in MASKED:
         link = at / "etc/systemd/system" / unit
@@ -229,6 +230,8 @@ def _finish(at: Path, found: list[sources.Source]) -> None:
     (at / "etc/resolv.conf").write_text("# no resolver: names are in /etc/hosts\n")
     apt = at / "etc/apt"
     for old in (apt / "sources.list.d").glob("*"):
+        old.unlink()
+    for old in (at / "var/lib/apt/lists").glob("*_*"):
         old.unlink()
     (apt / "sources.list").write_text(sources.sources_list(found))
     dates = "".join(f"{option[2:].replace('=', ' ')};\n" for option in _date_options())

@@ -1,0 +1,90 @@
+"""Processes of the machine: started to outlive this one, found by their argv, ended. May import `shell`, `cgroups`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.hosts import cgroups
+from tests.hosts.shell import PATH, until
+
+END_S = 20.0
+
+
+def spawn(argv: Sequence[str], *, env: dict[str, str], output: int, keep: Sequence[int] = (), group: str = "") -> None:
+    """Start a program that outlives this one, in a session of its own, never a child of this process.
+
+    The program has nothing to read, `output` to write, and the open files of `keep`; `group`: its control group.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        if group:
+            cgroups.join(group)
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        for fd in keep:
+            os.set_inheritable(fd, True)
+        os.chdir("/")
+        os.execvpe(argv[0], list(argv), {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", **env})
+    except OSError as e:
+        os.write(output, f"{argv[0]}: {e}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def pids() -> list[int]:
+    """All processes of the machine."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def argv_of(pid: int) -> list[bytes]:
+    """A process' argv; empty when it is gone or only waits to be collected."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    return []
+
+
+def with_word(word: str) -> int:
+    """The process that has this word in its argv; 0 when there is none."""
+    wanted = word.encode()
+    return next((pid for pid in pids() if wanted in argv_of(pid)), 0)
+
+
+def space_of(pid: int) -> str:
+    """The process namespace it lives in; "" when it is gone."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    return ""
+
+
+def first_child(pid: int) -> int:
+    """The child that is number 1 of a process namespace of its own; 0 when there is none."""
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            for line in Path(f"/proc/{child}/status").read_text().splitlines():
+                if line.startswith("NSpid:") and line.split()[-1] == "1":
+                    return int(child)
+    return 0
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """A signal; nothing happens when the process is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def end(them: Sequence[int]) -> None:
+    """SIGKILL, and wait until they are gone. Raises LabError."""
+    for pid in them:
+        send(pid, signal.SIGKILL)
+    until(lambda: not any(argv_of(pid) for pid in them), within_s=END_S, what=f"{list(them)} are gone")
