@@ -35,6 +35,9 @@ class PostgresServer:
         self.node, self.link, self.clock = node, link, clock
         self.files = ServerFiles(node)
         self.jobs = Jobs(node, link, clock, self.files)
+        self.copies = self.jobs.copies
+        with suppress(OSError):  # the next clone says why
+            self.copies.finish_swap()
         self._session: Session | None = None
         self._last = ServerView(Running.DOWN)
         self._stop_asked: tuple[int, float] = (0, 0.0)
@@ -61,7 +64,7 @@ class PostgresServer:
             self._drop_session()
             if guard.tree:
                 return self._seen(replace(view, running=Running.DYING))
-            running = Running.DOWN if self.files.identity() else Running.NO_DATA
+            running = Running.DOWN if self.copies.identity() else Running.NO_DATA
             return self._seen(replace(view, running=running))
         if self._stop_asked[0] == guard.postmaster:
             return self._seen(replace(view, running=Running.STOPPING, stop_asked_s=self._stop_asked[1]))
@@ -128,7 +131,7 @@ class PostgresServer:
 
     def identity(self) -> DataIdentity | None:
         """What lies in the data directory."""
-        return self.files.identity()
+        return self.copies.identity()
 
     # -- starting and stopping -------------------------------------------------------------------------------
 
@@ -387,5 +390,5 @@ class PostgresServer:
         if primary:
             self.files.arm_standby()  # a restart outside pgha comes up read-only (redteam 22: only once it is primary)
         else:
-            self.files.drop_old()
-        return self.files.kept()
+            self.copies.drop_old()
+        return self.copies.kept()

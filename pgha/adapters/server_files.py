@@ -1,4 +1,4 @@
-"""The files of a node's PostgreSQL: what must lie there before each start, what a promotion needs, old copies.
+"""The files of a node's PostgreSQL: what must lie there before each start, what a promotion needs.
 
 Standard library and `pgha.pg` only. Every write is durable before it returns. No policy.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shutil
 import sys
 
 from pgha.adapters.local import replace_file, sync_dir
@@ -16,7 +15,6 @@ from pgha.core.server import DataIdentity
 from pgha.nodefile import NodeFile
 from pgha.pg import conf, control, wal
 
-KEPT = ".kept-"
 RECORD_MAX = 1024  # a checkpoint record is about a hundred bytes
 OWNED = ("primary_conninfo", "primary_slot_name", "synchronous_standby_names", "restore_command", "port")
 
@@ -61,10 +59,6 @@ class ServerFiles:
     def control(self) -> control.RawControl | None:
         """pg_control of the data directory, its checksum verified; None when there is no usable one."""
         return read_control(self.data)
-
-    def identity(self) -> DataIdentity | None:
-        """Where the data directory lies and whose it is; None when nothing usable is there."""
-        return identity_of(self.data)
 
     def end_of_record(self, timeline: int, start: int) -> int | None:
         """The LSN where the WAL record at `start` ends; None when the file can't be read."""
@@ -180,37 +174,3 @@ class ServerFiles:
             return ()
         with open(self.path("pg_wal", control.history_name(timeline)), encoding="ascii", errors="replace") as f:
             return control.parse_history(f.read())
-
-    # -- clones: made beside, the old one kept until the node streams --------------------------------------
-
-    def new_dir(self, tag: str) -> str:
-        """An empty directory beside the data directory; leftovers of an interrupted clone are removed."""
-        parent = os.path.dirname(self.data)
-        for name in os.listdir(parent):
-            if name.startswith(os.path.basename(self.data) + ".new-"):
-                shutil.rmtree(os.path.join(parent, name))
-        return f"{self.data}.new-{tag}"
-
-    def swap_in(self, fresh: str, tag: str, keep: str = "") -> None:
-        """The fresh directory takes the data directory's name; what was there is kept aside.
-
-        keep: a data id: for ever, under this name; else until the node streams.
-        """
-        if os.path.isdir(self.data) and not os.listdir(self.data):
-            os.rmdir(self.data)
-        if os.path.exists(self.data):
-            os.rename(self.data, f"{self.data}{KEPT}{keep}-{tag}" if keep else f"{self.data}.old-{tag}")
-        os.rename(fresh, self.data)
-        sync_dir(os.path.dirname(self.data))
-
-    def kept(self) -> tuple[str, ...]:
-        """The directories beside it that are never deleted."""
-        parent, start = os.path.split(self.data + KEPT)
-        return tuple(sorted(name for name in os.listdir(parent) if name.startswith(start)))
-
-    def drop_old(self) -> None:
-        """Old copies go once the node streams again."""
-        parent = os.path.dirname(self.data)
-        for name in os.listdir(parent):
-            if name.startswith(os.path.basename(self.data) + ".old-"):
-                shutil.rmtree(os.path.join(parent, name), ignore_errors=True)

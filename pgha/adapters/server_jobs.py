@@ -10,8 +10,11 @@ import secrets
 import threading
 from collections.abc import Callable
 
+from pgha.adapters import server_source
+from pgha.adapters.server_copies import Copies
 from pgha.adapters.server_files import ServerFiles, identity_of
 from pgha.core.server import DataIdentity
+from pgha.errors import Refused
 from pgha.nodefile import NodeFile
 from pgha.pg import conf
 from pgha.ports import Clock, GuardLink
@@ -26,6 +29,7 @@ class Jobs:
 
     def __init__(self, node: NodeFile, link: GuardLink, clock: Clock, files: ServerFiles) -> None:
         self.node, self.link, self.clock, self.files = node, link, clock, files
+        self.copies = Copies(node)
         self.running = ""
         self.failed = ""
         self.on_clone: Callable[[DataIdentity], None] = lambda _: None
@@ -48,7 +52,7 @@ class Jobs:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, Refused) as e:
             self.failed = str(e)[-300:]
         finally:
             self.running = ""
@@ -60,27 +64,40 @@ class Jobs:
             raise OSError(f"{os.path.basename(argv[0])} ended with {result.code}: {last[-1] if last else 'no output'}")
 
     def _clone(self, holder: str, keep: str) -> None:
+        """Without room for a second copy the server is left as it is: the old copy stays until the new one streams."""
         tag = secrets.token_hex(3)
+        has = server_source.ask(self.node, holder, self.clock)
+        fresh = self.copies.new_dir(tag, has.spaces.values())
+        problem = self.copies.room_problem(has.data_bytes, has.sizes)
+        if problem:
+            raise OSError(problem)
         self._stop()
-        fresh = self.files.new_dir(tag)
         source = conf.upstream(self.node, holder, f"{self.node.node}-clone")
         program = f"{self.node.bin_dir}/pg_basebackup"
-        self._tool([program, "-D", fresh, "-d", source, "-X", "stream", "-c", "fast", "--no-password"], CLONE_S)
+        argv = [program, "-D", fresh, "-d", source, "-X", "stream", "-c", "fast", "--no-password"]
+        for old, new in self.copies.mapping(has.spaces.values(), tag).items():
+            argv.append(f"--tablespace-mapping={_mapped(old)}={_mapped(new)}")
+        self._tool(argv, CLONE_S)
         os.chmod(fresh, 0o700)
         found = identity_of(fresh)
         if found is None:
             raise OSError("the clone has no valid pg_control")
         self.on_clone(found)
-        self.files.swap_in(fresh, tag, keep)
+        self.copies.swap_in(fresh, tag, keep)
+        self.copies.end_rewind()
 
     def _rewind(self, holder: str) -> None:
+        """Killed on the way it leaves a directory that nothing can be known of (PostgreSQL's own documentation says
+        so too): it is noted before and cloned anew."""
         self._stop()
         source = conf.upstream(self.node, holder, f"{self.node.node}-rewind", dbname="postgres")
         argv = [f"{self.node.bin_dir}/pg_rewind", "-D", self.node.data_dir, f"--source-server={source}"]
+        self.copies.begin_rewind()
         try:
             self._tool(argv, REWIND_S)
         finally:
             self.files.arm_standby()  # pg_rewind removes it when the source was just promoted (redteam 6)
+        self.copies.end_rewind()
 
     def _stop(self) -> None:
         """The server of this directory is down, cleanly where possible (a rewind needs that)."""
@@ -91,3 +108,8 @@ class Jobs:
             self.clock.sleep(0.02)
         if not self.link.kill_tree(deadline_s=self.clock.now_s() + 5.0):
             raise OSError("the server could not be stopped")
+
+
+def _mapped(path: str) -> str:
+    """As --tablespace-mapping reads it: an equals sign within a path is escaped."""
+    return path.replace("=", "\\=")

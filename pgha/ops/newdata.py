@@ -78,6 +78,7 @@ def _sql(order: NewData) -> str:
     verifier = scram_verifier(order.password, secrets.token_bytes(16))
     lines = [f"CREATE ROLE {REPLICATION_USER} LOGIN REPLICATION PASSWORD '{verifier}';"]
     lines += [f"GRANT EXECUTE ON FUNCTION pg_catalog.{f} TO {REPLICATION_USER};" for f in REWIND_FUNCTIONS]
+    lines.append(f"GRANT pg_read_all_stats TO {REPLICATION_USER};")  # how large a clone will be
     if order.app is not None:
         secret = scram_verifier(order.app.password, secrets.token_bytes(16))
         lines.append(f"CREATE ROLE {order.app.name} LOGIN PASSWORD '{secret}';")

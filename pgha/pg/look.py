@@ -25,6 +25,11 @@ SEALED = """SELECT current_setting('primary_conninfo'), pg_is_in_recovery(),
  (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'),
  CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END"""
 
+# Sizes need pg_read_all_stats, but for the tablespace of one's own database (dbsize.c, calculate_tablespace_size).
+SPACES = """SELECT t.oid, pg_tablespace_location(t.oid),
+ CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR t.oid = d.dattablespace THEN pg_tablespace_size(t.oid) END
+ FROM pg_tablespace t, pg_database d WHERE d.datname = current_database()"""
+
 NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', 'nudge')"
 
 

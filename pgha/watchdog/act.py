@@ -19,7 +19,7 @@ from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation
 from pgha.core.server import Running
 from pgha.ports import Committed, Guard, ServerTrouble, Write
-from pgha.watchdog import claiming, orders
+from pgha.watchdog import claiming, orders, rejoin
 from pgha.watchdog.agent import START_WINDOW_S, Agent, Notes
 
 KILL_S = 2.0
@@ -48,7 +48,7 @@ def stop(agent: Agent, _obs: Observation) -> None:
 
 
 def _count_start(notes: Notes, now_s: float) -> None:
-    """One more start or clone; only those of the last minute make the next one wait."""
+    """One more start; only those of the last minute make the next one wait."""
     notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
 
 
@@ -249,32 +249,6 @@ def follow(agent: Agent, obs: Observation) -> None:
     agent.ports.server.follow(leader.holder.node, obs.copy.standby_name(leader.epoch))
 
 
-def rewind(agent: Agent, obs: Observation) -> None:
-    """Begin; one attempt an epoch, then a clone."""
-    leader = obs.store.leader if obs.store else None
-    if leader is None or leader.holder.node not in agent.node.nodes:
-        return
-    agent.memory.update(catch_up=leader.epoch, catch_up_data=obs.copy.data if obs.copy else "")
-    agent.notes.rewound = (leader.epoch, obs.rewound + 1)
-    agent.notes.sealed = None
-    agent.note("rewind", holder=leader.holder.node, position=str(obs.sealed))
-    agent.ports.server.begin_rewind(leader.holder.node)
-
-
-def clone(agent: Agent, obs: Observation) -> None:
-    """Begin; what is there stays until the clone streams. Attempts that fail come at growing distance."""
-    leader, notes = obs.store.leader if obs.store else None, agent.notes
-    now_s = agent.ports.clock.now_s()
-    if leader is None or leader.holder.node not in agent.node.nodes or now_s < notes.start_after_s:
-        return
-    _count_start(notes, now_s)
-    notes.start_after_s = now_s + min(0.5 * len(notes.starts), 10.0) if len(notes.starts) > 1 else 0.0
-    notes.sealed = None
-    keep = obs.copy.data if obs.copy is not None and obs.copy in leader.kept else ""
-    agent.note("clone", holder=leader.holder.node, position=str(obs.sealed), keep=keep)
-    agent.ports.server.begin_clone(leader.holder.node, keep=keep)
-
-
 def change_voters(agent: Agent, obs: Observation) -> None:
     """One half-step of design, 6 "Change of voters"."""
     state, server = voter_view(obs), agent.ports.server
@@ -352,8 +326,8 @@ ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
     Action.PROMOTE: promote,
     Action.ANNOUNCE: announce,
     Action.FOLLOW: follow,
-    Action.REWIND: rewind,
-    Action.CLONE: clone,
+    Action.REWIND: rejoin.rewind,
+    Action.CLONE: rejoin.clone,
     Action.VOTERS: change_voters,
     Action.RECORD: record,
     Action.REFUSE: orders.refuse,

@@ -20,6 +20,7 @@ from pgha.core.timing import timing_for
 from pgha.nodefile import NodeFile
 from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
 from pgha.watchdog import telling
+from pgha.watchdog.attempts import Attempts
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
 
@@ -65,6 +66,8 @@ class Notes:
     rewound: tuple[int, int] = (0, 0)
     start_after_s: float = 0.0
     starts: list[float] = field(default_factory=list)
+    clones: Attempts = field(default_factory=Attempts)
+    rung: str = ""  # which rung of a rejoin is at work, and why
     health_s: float = 0.0
     excused_until_s: float = 0.0
     claim: tuple[Leader, float] | None = None

@@ -35,12 +35,17 @@ def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
         nofailover=node.nofailover,
         version=agent.version,
         postgres=server.version,
-        problem=(agent.notes.problem or server.job_failed or server.why or lag_problem(obs, rule))[:300],
+        problem=(agent.notes.problem or _job(agent, obs) or server.why or lag_problem(obs, rule))[:300],
         rule=rule.name,
         written_at=agent.ports.wall(),
         standbys={w.name: (w.state, w.flush) for w in server.walsenders},
         kept=agent.notes.kept,
     )
+
+
+def _job(agent: Agent, obs: Observation) -> str:
+    """Which rung of a rejoin is at work and why; else why the last one failed."""
+    return agent.notes.rung if obs.server.job else obs.server.job_failed
 
 
 def lag_problem(obs: Observation, rule: Rule) -> str:
