@@ -18,6 +18,7 @@ from pgha.core.model import (
     Leader,
     Member,
     Order,
+    Pause,
     Position,
     Rule,
     Seal,
@@ -92,6 +93,9 @@ def dump_leader(v: Leader) -> bytes:
             "reason": v.reason,
             "loss_bytes": v.loss_bytes,
             "kept": [str(c) for c in v.kept],
+            "source": v.source,
+            "asked_by": v.asked_by,
+            "paused": v.paused and {name: getattr(v.paused, name) for name in Pause.__slots__},
         }
     )
 
@@ -166,6 +170,15 @@ def _fork(pair: object) -> tuple[int, int]:
     return Reader({"timeline": pair[0]}).count("timeline"), lsn_of(pair[1])
 
 
+def _pause(body: object) -> Pause:
+    r = Reader(body)
+    text = {name: r.get(name, str) for name in ("ident", "reason", "asked_by")}
+    pause = Pause(**text, at=r.get("at", float, 0.0), for_s=r.get("for_s", float), left_s=r.get("left_s", float))
+    if not 0.0 <= pause.left_s <= pause.for_s:
+        raise ValueError(f"paused: {pause.left_s} of {pause.for_s} s are left")
+    return pause
+
+
 def parse_leader(r: Reader) -> Leader:
     """Raises ValueError."""
     return Leader(
@@ -183,6 +196,9 @@ def parse_leader(r: Reader) -> Leader:
         reason=r.get("reason", str, ""),
         loss_bytes=r.count("loss_bytes", 0),
         kept=tuple(copy_of(c) for c in r.get("kept", list, [])),
+        source=r.get("source", str, ""),
+        asked_by=r.get("asked_by", str, ""),
+        paused=None if r.body.get("paused") is None else _pause(r.body["paused"]),
     )
 
 
@@ -240,6 +256,8 @@ def parse_order(r: Reader) -> Order:
         answer=r.get("answer", str, ""),
         revision=r.count("revision", 0),
         gives_up=tuple(_parse_rule(x) for x in r.get("gives_up", list, [])),
+        reason=r.get("reason", str, ""),
+        for_s=r.get("for_s", float, 0.0),
     )
 
 

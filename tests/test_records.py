@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgha import records
-from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Position, Rule, Seal, Settings, Tenure
+from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Pause, Position, Rule, Seal, Settings, Tenure
 from pgha.records import Problem, parse_value
 from pgha.records_json import SCHEMA, Reader
 
@@ -51,15 +51,19 @@ def members(draw: st.DrawFn) -> Member:
     return draw(plain)
 
 
+PAUSES = st.builds(Pause, TEXT, TEXT, TEXT, FLOATS, st.just(1e6), st.floats(0.0, 1e6))
 LEADERS = st.builds(
     Leader,
     holder=COPIES, incarnation=TEXT, epoch=COUNTS, beat=COUNTS, tenure=st.sampled_from(Tenure),
     sync=st.lists(rules(), max_size=3).map(tuple), position=POSITIONS, clean=st.booleans(),
     checkpointed=st.booleans(), forks=st.lists(st.tuples(COUNTS, st.integers(0, 1 << 40)), max_size=3).map(tuple),
     target=TEXT, reason=TEXT, loss_bytes=COUNTS, kept=st.lists(COPIES, max_size=3).map(tuple),
+    source=TEXT, asked_by=TEXT, paused=st.none() | PAUSES,
 )  # fmt: skip
 GIVEN_UP = st.lists(rules(), max_size=3).map(tuple)
-ORDERS = st.builds(Order, TEXT, TEXT, COUNTS, TEXT, TEXT, FLOATS, TEXT, FLOATS, TEXT, TEXT, COUNTS, GIVEN_UP)
+ORDERS = st.builds(
+    Order, TEXT, TEXT, COUNTS, TEXT, TEXT, FLOATS, TEXT, FLOATS, TEXT, TEXT, COUNTS, GIVEN_UP, TEXT, FLOATS
+)
 SETTINGS = st.builds(
     Settings, COUNTS, st.floats(5.0, 300.0), st.sampled_from(["quorum", "strict", "async"]), st.integers(0, 100), COUNTS
 )
@@ -88,7 +92,7 @@ KINDS: dict[str, tuple[bytes, Callable[[Reader], object]]] = {
 }
 WORDS = dict(zip(KINDS, ("leader", "member", "order", "cluster", "settings", "event"), strict=True))
 OPTIONAL = {  # what an older version may not have written
-    "leader": {"target", "reason", "loss_bytes", "kept"},
+    "leader": {"target", "reason", "loss_bytes", "kept", "source", "asked_by", "paused"},
     "members/n1": {
         "seal",
         "priority",
@@ -101,7 +105,7 @@ OPTIONAL = {  # what an older version may not have written
         "standbys",
         "kept",
     },
-    "request": {"asked_by", "asked_at", "answer", "revision", "gives_up"},
+    "request": {"asked_by", "asked_at", "answer", "revision", "gives_up", "reason", "for_s"},
     "cluster": {"created_at"},
     "config": {"revision", "copies", "max_lag"},
     "history/5": {"phases_ms", "asked_by", "at", "loss_bytes"},
@@ -232,6 +236,13 @@ def test_a_field_of_a_wrong_type_is_a_problem_that_names_it_or_means_what_it_say
 def _may_be(path: tuple[object, ...], wrong: object) -> bool:
     """No seal is none at all; a state and the phases are for showing only, and shown as they are."""
     return (path == ("seal",) and wrong is None) or path[0] in ("standbys", "phases_ms")
+
+
+@pytest.mark.parametrize(("left_s", "for_s"), [(-1.0, 5.0), (6.0, 5.0), (1e999, 1e999), ("5", 5.0), (True, 5.0)])
+def test_an_impossible_pause_is_a_problem(left_s: object, for_s: float) -> None:
+    pause = {"ident": "p", "reason": "r", "asked_by": "a", "at": 0.0, "for_s": for_s, "left_s": left_s}
+    body = json.loads(records.dump_leader(LEADER)) | {"paused": pause}
+    assert isinstance(parse_value("leader", json.dumps(body).encode(), records.parse_leader), Problem)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgha.core import bids, cover, voters
+from pgha.core import bids, cover, pause, voters
 from pgha.core.model import Copy, Member, Order, Seal, Tenure, parse_standby_name
 from pgha.core.observation import Observation, StoreView
 from pgha.core.server import Running
@@ -31,7 +31,7 @@ def classify(obs: Observation) -> Situation:
         server=server,
         bid=_bid(obs),
         path=_path(obs),
-        duty=_duty(obs) if holder is Holder.MINE_HELD and server is Server.PRIMARY else Duty.NONE,
+        duty=_duty(obs, holder, server),
         budget=_budget(obs, holder, server),
     )
 
@@ -60,15 +60,19 @@ def _holder(obs: Observation) -> Holder:
         return Holder.RELEASED
     if leader.holder.node == obs.me:
         if leader.incarnation != obs.incarnation or obs.tenancy.epoch != leader.epoch:
-            return Holder.FORMER_LIFE
-        age_s = obs.now_s - obs.tenancy.sent_s
+            return Holder.FORMER_LIFE if pause.is_to_end(obs, leader) else Holder.FORMER_PAUSED
+        age_s = obs.now_s - obs.tenancy.sent_s - leader.left_s
         if age_s >= obs.timing.f_hard_s:
             return Holder.MINE_EXPIRED
         if age_s >= obs.timing.f_soft_s:
             return Holder.MINE_LATE
+        if leader.paused is not None:
+            return Holder.MINE_PAUSED
         return Holder.MINE_CLAIMED if leader.tenure is Tenure.CLAIMED else Holder.MINE_HELD
-    if view.sent_s - obs.key_seen_s >= obs.timing.h_s:
+    if view.sent_s - obs.key_seen_s >= pause.silent_after_s(obs, leader):
         return Holder.SILENT
+    if leader.paused is not None:
+        return Holder.OTHER_PAUSED
     return Holder.OTHER_CLAIMED if leader.tenure is Tenure.CLAIMED else Holder.OTHER_HELD
 
 
@@ -252,10 +256,14 @@ def order_problem(obs: Observation, order: Order) -> str:
         return "no leader key"
     if order.kind == "failover":
         return f"{obs.me} holds the leader key and is healthy"
-    if order.kind != "switchover":
+    if order.kind not in ("switchover", *pause.KINDS):
         return f"unknown kind of order {order.kind!r}"
     if order.epoch != leader.epoch or order.source != obs.me:
         return f"made for epoch {order.epoch} and {order.source}, this is epoch {leader.epoch} and {obs.me}"
+    if order.kind in pause.KINDS:
+        return pause.problem(leader, order)
+    if leader.paused is not None:
+        return "the cluster is paused"
     if order.target == obs.me:
         return f"{obs.me} is the primary already"
     member = view.members.get(order.target)
@@ -277,14 +285,24 @@ def order_problem(obs: Observation, order: Order) -> str:
     return ""
 
 
-def _duty(obs: Observation) -> Duty:
-    view = obs.store
-    assert view is not None and view.leader is not None
+_ORDERED = {"pause": Duty.PAUSE, "resume": Duty.LIFT}
+
+
+def _duty(obs: Observation, holder: Holder, server: Server) -> Duty:
+    view, paused = obs.store, holder is Holder.MINE_PAUSED
+    if view is None or view.leader is None or not (paused or (holder is Holder.MINE_HELD and server is Server.PRIMARY)):
+        return Duty.NONE
+    if paused and pause.is_to_end(obs, view.leader):
+        return Duty.LIFT
     order = view.order
     if order is not None and order.phase in ("asked", "accepted", "stopping", "handed"):
         if order_problem(obs, order):
             return Duty.REFUSE
+        if order.kind in _ORDERED:
+            return _ORDERED[order.kind]
         return Duty.HAND_OVER if obs.prepared == order.ident else Duty.PREPARE
+    if server is not Server.PRIMARY:
+        return Duty.NONE
     state = voter_view(obs)
     step = voters.next_step(state) if state is not None else voters.Settled()
     settled = obs.now_s - obs.tenancy.claimed_s > CLIENTS_FIRST_S

@@ -32,6 +32,8 @@ class Action(Enum):
     VOTERS = "change the voters by one step"
     RECORD = "write history and do the first checkpoint"
     REFUSE = "refuse the order"
+    PAUSE = "pause"
+    LIFT = "lift the pause"
     PREPARE = "checkpoint before the switchover"
     HAND_OVER = "stop, and release to the target"
 
@@ -61,8 +63,12 @@ class Rule(Enum):
     R340_PROMOTE = (Action.PROMOTE, "claimed with cover: the server is promoted")
     R350_ANNOUNCE = (Action.ANNOUNCE, "the server is writable: the leader key says so")
     R360_WAIT_HOLDER_START = (Action.NONE, "this node holds the key, its server has not answered yet")
+    R370_LIFT = (Action.LIFT, "the pause is over: the leader key says so")
+    R380_PAUSED_FORMER = (Action.NONE, "paused by an earlier life of this watchdog: nothing is started or released")
+    R390_PAUSED = (Action.NONE, "paused: this node holds the key, its server is left alone")
     R400_HAND_OVER = (Action.HAND_OVER, "switchover: the server stops and the key goes to the target")
     R410_PREPARE = (Action.PREPARE, "switchover: a checkpoint first, while clients work")
+    R415_PAUSE = (Action.PAUSE, "a pause is ordered: the leader key says so")
     R420_REFUSE = (Action.REFUSE, "the order can't be carried out: refused")
     R430_VOTERS = (Action.VOTERS, "the voters change")
     R440_RECORD = (Action.RECORD, "the take-over is recorded, the first checkpoint done")
@@ -81,6 +87,7 @@ class Rule(Enum):
     R595_WAIT_PATH = (Action.NONE, "the holder has not said enough yet to follow it")
     R600_WAIT_CLAIMANT = (Action.NONE, "another node has claimed and is about to be writable")
     R610_NO_DATA = (Action.NONE, "no data directory and nobody to clone: waits for a primary")
+    R615_PAUSED_STANDBY = (Action.NONE, "paused: this node's server is neither started, ended nor rebuilt")
     R620_SEAL = (Action.SEAL, "the key is free: the server is cut off, measured, and sealed")
     R630_PUBLISH = (Action.PUBLISH, "the seal goes to the store")
     R640_WAIT_SEALS = (Action.NONE, "sealed: without more seals an acknowledged commit could be missing")
@@ -98,7 +105,8 @@ class Rule(Enum):
         return self.name.split("_", 1)[0]
 
 
-MINE = (Holder.MINE_CLAIMED, Holder.MINE_HELD, Holder.MINE_LATE, Holder.MINE_EXPIRED)
+MINE = (Holder.MINE_CLAIMED, Holder.MINE_HELD, Holder.MINE_LATE, Holder.MINE_EXPIRED, Holder.MINE_PAUSED)
+PAUSED = (Holder.MINE_PAUSED, Holder.FORMER_PAUSED, Holder.OTHER_PAUSED)
 
 
 def choose(s: Situation) -> Rule:
@@ -108,6 +116,9 @@ def choose(s: Situation) -> Rule:
 
 def _safety(s: Situation) -> Rule | None:
     """Whoever could write without the right is ended first, whatever the store says now."""
+    if s.holder in PAUSED:  # its own orphans the guard ends unasked; what else runs there the operator has started
+        unheld = s.server is Server.PRIMARY and s.holder is not Holder.MINE_PAUSED
+        return Rule.R100_FENCE_NO_RIGHT if unheld else None
     if s.server is Server.DYING:
         return Rule.R120_FENCE_ORPHANS
     if s.server is Server.STOPPING:
@@ -149,6 +160,10 @@ def _duty(s: Situation) -> Rule | None:
     if s.holder is Holder.FORMER_LIFE:
         stopped = s.server in (Server.NO_DATA, Server.DOWN)
         return Rule.R320_RELEASE_FORMER if stopped else Rule.R325_FENCE_FORMER
+    if s.holder is Holder.FORMER_PAUSED:
+        return Rule.R380_PAUSED_FORMER
+    if s.holder is Holder.MINE_PAUSED:
+        return _paused(s)
     if s.holder not in MINE:
         return None
     if s.server in (Server.NO_DATA, Server.DOWN):
@@ -162,9 +177,22 @@ def _duty(s: Situation) -> Rule | None:
     return _DUTIES[s.duty]
 
 
+def _paused(s: Situation) -> Rule:
+    """Renewals go on, and what touches no role: voters come and go, the record is written, orders are answered."""
+    if s.duty is Duty.LIFT:
+        return Rule.R370_LIFT
+    if s.duty is Duty.REFUSE:
+        return Rule.R420_REFUSE
+    if s.server is Server.PRIMARY and s.duty in (Duty.VOTERS, Duty.RECORD):
+        return _DUTIES[s.duty]
+    return Rule.R390_PAUSED
+
+
 _DUTIES = {
     Duty.HAND_OVER: Rule.R400_HAND_OVER,
     Duty.PREPARE: Rule.R410_PREPARE,
+    Duty.PAUSE: Rule.R415_PAUSE,
+    Duty.LIFT: Rule.R370_LIFT,
     Duty.REFUSE: Rule.R420_REFUSE,
     Duty.VOTERS: Rule.R430_VOTERS,
     Duty.RECORD: Rule.R440_RECORD,
@@ -184,6 +212,8 @@ def _claimed(s: Situation) -> Rule:
 def _standby(s: Situation) -> Rule:
     """What everybody else does: come up sealed, then follow, or seal and perhaps claim."""
     free = s.holder in (Holder.RELEASED, Holder.SILENT)
+    if s.holder is Holder.OTHER_PAUSED:
+        return _beside_paused(s)
     if s.server is Server.NO_DATA:
         return Rule.R500_CLONE_EMPTY if s.holder is Holder.OTHER_HELD else Rule.R610_NO_DATA
     if s.server is Server.DOWN:
@@ -202,6 +232,14 @@ def _standby(s: Situation) -> Rule:
     if s.bid is not Bid.NONE:
         return Rule.R560_SEALED_UNTIL_MOVE
     return _PATHS[s.path]
+
+
+def _beside_paused(s: Situation) -> Rule:
+    """What needs no start and no end of the server goes on: a standby that its operator restarted follows again."""
+    if s.server in (Server.NO_DATA, Server.DOWN, Server.DYING, Server.STOPPING, Server.HUNG):
+        return Rule.R615_PAUSED_STANDBY
+    found = _standby(replace(s, holder=Holder.OTHER_HELD))
+    return found if found.action in (Action.NONE, Action.UNFOLLOW, Action.FOLLOW) else Rule.R615_PAUSED_STANDBY
 
 
 _PATHS = {

@@ -100,6 +100,22 @@ class Tenure(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing is promoted, demoted, started or rebuilt by pgha for a while (design, 7).
+
+    ident: of the order. at: wall clock of its begin, for showing. left_s: what is left of `for_s`, counted by the
+    holder from the sending of the very write that says so; others count it from when they first saw that write.
+    """
+
+    ident: str
+    reason: str
+    asked_by: str
+    at: float
+    for_s: float
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Leader:
     """The leader key.
 
@@ -113,6 +129,9 @@ class Leader:
     loss_bytes: what the WAL of the epoch before is known to have had beyond the seal this holder claimed with, where
         nothing was promised (durability async) or an operator gave it up; else 0.
     kept: copies that may alone hold commits an operator gave up: replaced by a clone, never rewound, never deleted.
+    source, asked_by: whom this holder took over from, and who ordered it ("" when nobody did); of a key that was
+        RELEASED on order, who ordered that. For history only.
+    paused: only of a key that is HELD.
     """
 
     holder: Copy
@@ -129,6 +148,14 @@ class Leader:
     reason: str = ""
     loss_bytes: int = 0
     kept: tuple[Copy, ...] = ()
+    source: str = ""
+    asked_by: str = ""
+    paused: Pause | None = None
+
+    @property
+    def left_s(self) -> float:
+        """What was left of a pause when this was written, 0.0 without one."""
+        return self.paused.left_s if self.paused is not None and self.tenure is Tenure.HELD else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +200,9 @@ class Member:
 class Order:
     """`request`: the one cluster-level order in progress.
 
-    kind: "switchover" or "failover". epoch: the order is void in any other. deadline_at: wall clock, for showing;
-    agents count `budget_s` on their own clock from when they first saw it.
+    kind: "switchover" or "failover"; "pause" (with `reason` and `for_s`) and "resume", then `target` is "".
+    epoch: the order is void in any other. deadline_at: wall clock, for showing; agents count
+    `budget_s` on their own clock from when they first saw it.
     phase: asked, accepted, stopping, handed, done, refused; `answer` says why.
     Of a failover: revision: the leader key's, to which it is bound. gives_up: the entries of `sync` that the target
     need not cover, by the operator's word.
@@ -192,6 +220,8 @@ class Order:
     answer: str = ""
     revision: int = 0
     gives_up: tuple[Rule, ...] = ()
+    reason: str = ""
+    for_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,12 @@ class Holder(Enum):
     MINE_HELD = "this node holds it"
     MINE_LATE = "this node holds it, not renewed since F_soft"
     MINE_EXPIRED = "this node held it, not renewed since F_hard"
+    MINE_PAUSED = "this node holds it, and it is paused"
     FORMER_LIFE = "an earlier life of this node's watchdog holds it"
+    FORMER_PAUSED = "an earlier life of this node's watchdog holds it, and it is paused"
     OTHER_CLAIMED = "another node has claimed it and is not yet writable"
     OTHER_HELD = "another node holds it"
+    OTHER_PAUSED = "another node holds it, and it is paused"
     RELEASED = "it is released"
     SILENT = "its holder has been silent for H"
 
@@ -81,6 +84,8 @@ class Duty(Enum):
     REFUSE = "an order can't be carried out"
     PREPARE = "an ordered switchover needs its checkpoint"
     HAND_OVER = "an ordered switchover is ready"
+    PAUSE = "a pause is ordered"
+    LIFT = "the pause is over, or ordered to end"
 
 
 class Budget(Enum):
@@ -93,7 +98,7 @@ class Budget(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One of 221,760; each is mapped to exactly one rule."""
+    """One of 384,384; each is mapped to exactly one rule."""
 
     store: Store
     holder: Holder

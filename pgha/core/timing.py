@@ -64,6 +64,10 @@ class Timing:
         """When the holder's tree is gone at the latest, in seconds of the observer's clock."""
         return self.f_hard_s + self.kill_s + self.rate * self.h_s + self.poll_s
 
+    def silent_after_s(self, left_s: float) -> float:
+        """Silence after which another node may take over: H, and before it what is left of a pause, on a slow clock."""
+        return self.h_s + left_s * (1.0 + self.rate)
+
     @property
     def two_attempts_s(self) -> float:
         """When the second attempt to renew is over: one lost attempt must not end a term."""

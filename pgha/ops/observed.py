@@ -165,7 +165,8 @@ def _silent(o: Observation) -> Observation:
     seal, view = o.memory.seal, o.store
     if seal is not None and view is not None and seal.revision != view.leader_revision and o.sealed is not None:
         return o
-    return replace(o, key_seen_s=o.now_s - o.timing.h_s - BEYOND_S)
+    left_s = view.leader.left_s if view is not None and view.leader is not None else 0.0
+    return replace(o, key_seen_s=o.now_s - o.timing.silent_after_s(left_s) - BEYOND_S)
 
 
 def _unpublished(o: Observation) -> Observation:
@@ -211,6 +212,12 @@ def _order_spent(o: Observation) -> Observation:
     return replace(o, order_seen_s=o.now_s - order.budget_s - 1.0) if order else o
 
 
+def _left_nothing(o: Observation) -> Observation:
+    """Its clock says that the pause is over."""
+    leader = o.store.leader if o.store else None
+    return replace(o, tenancy=replace(o.tenancy, sent_s=o.now_s - leader.left_s - BEYOND_S)) if leader else o
+
+
 def _order_ready(o: Observation) -> Observation:
     order = o.store.order if o.store else None
     return replace(o, prepared=order.ident) if order else o
@@ -227,6 +234,7 @@ WORD: dict[Rule, Word] = {
     Rule.R210_RESTORED: _later,
     Rule.R220_STORE_SILENT: _unread,
     Rule.R330_FENCE_UNPROMOTED: lambda o: replace(o, tenancy=replace(o.tenancy, claimed_s=o.now_s - CLAIM_S - 1.0)),
+    Rule.R370_LIFT: _left_nothing,
     Rule.R400_HAND_OVER: _order_ready,
     Rule.R420_REFUSE: _order_spent,
     Rule.R430_VOTERS: lambda o: replace(o, server=replace(o.server, names="?")),  # the setting is not the rule's yet

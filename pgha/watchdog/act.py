@@ -14,12 +14,12 @@ from pgha import records
 from pgha.core import voters
 from pgha.core.classify import catching_up, own_seal, stops_on_order, voter_view
 from pgha.core.decide import Action, Rule
-from pgha.core.model import Event, Leader, Position, Seal, Tenure
+from pgha.core.model import Leader, Position, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation
 from pgha.core.server import Running
 from pgha.ports import Committed, Guard, ServerTrouble, Write
-from pgha.watchdog import claiming, orders, rejoin
+from pgha.watchdog import claiming, orders, pausing, recording, rejoin
 from pgha.watchdog.agent import START_WINDOW_S, Agent, Notes
 
 KILL_S = 2.0
@@ -83,6 +83,8 @@ def release(agent: Agent, obs: Observation) -> None:
         position=end if clean and end is not None else old.position,
         target="",
         reason=why,
+        asked_by="",
+        paused=None,
     )
     if agent.lease.held()[0] is not None:
         outcome = agent.lease.change(lambda leader: replace(new, beat=leader.beat))
@@ -280,39 +282,6 @@ def _change_sync(agent: Agent, old: tuple[SyncRule, ...], new: tuple[SyncRule, .
     agent.note("sync", outcome=type(outcome).__name__, rules=[records.rule_text(r) for r in new])
 
 
-def record(agent: Agent, obs: Observation) -> None:
-    """The first checkpoint, and history/<epoch>, create-only."""
-    view, notes = obs.store, agent.notes
-    if view is None or view.leader is None:
-        return
-    leader = view.leader
-    if leader.epoch not in view.history:
-        before = view.history.get(leader.epoch - 1)
-        event = Event(
-            epoch=leader.epoch,
-            holder=leader.holder.node,
-            source=before.holder if before else "",
-            kind="switchover" if "switchover" in leader.reason else "failover",
-            reason=leader.reason,
-            position=leader.position,
-            phases_ms={k: round(v * 1000, 1) for k, v in notes.phases.items() if k != "revision"},
-            at=agent.ports.wall(),
-            loss_bytes=leader.loss_bytes,
-        )
-        key = f"{agent.root}history/{leader.epoch}"
-        agent.ports.store.commit(
-            [Guard(key, 0)],
-            [Write(key, records.dump_event(event))],
-            deadline_s=agent.ports.clock.now_s() + agent.timing.a_s,
-        )
-    if leader.checkpointed:
-        return
-    if obs.server.checkpoints > notes.checkpoint_base:
-        agent.lease.change(lambda leader: replace(leader, checkpointed=True))
-    else:
-        agent.ports.server.checkpoint()
-
-
 ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
     Action.NONE: nothing,
     Action.FENCE: fence,
@@ -329,8 +298,10 @@ ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
     Action.REWIND: rejoin.rewind,
     Action.CLONE: rejoin.clone,
     Action.VOTERS: change_voters,
-    Action.RECORD: record,
+    Action.RECORD: recording.record,
     Action.REFUSE: orders.refuse,
+    Action.PAUSE: pausing.pause,
+    Action.LIFT: pausing.lift,
     Action.PREPARE: orders.prepare,
     Action.HAND_OVER: orders.hand_over,
 }

@@ -14,6 +14,7 @@ from pgha.core.classify import classify, followers
 from pgha.core.decide import Action, Reason, Rule, choose, reasons
 from pgha.core.model import Copy, Leader, Member, Position, Settings, Tenure
 from pgha.core.observation import Observation, StoreView
+from pgha.core.pause import silent_after_s
 from pgha.core.server import Running, ServerView
 from pgha.core.situation import Situation
 from pgha.core.timing import timing_for
@@ -151,12 +152,12 @@ class Agent:
             self.ports.server.nudge()
         self.notes.greeted = there
 
-    def arm(self, sent_s: float) -> None:
-        """The guard kills the whole tree at F_hard after the last renewal that succeeded was sent."""
-        if self.armed_s != sent_s:
-            self.armed = True
-            self.ports.link.deadline(sent_s + self.timing.f_hard_s)
-            self.armed_s = sent_s
+    def arm(self, base_s: float) -> None:
+        """The guard kills the whole tree F_hard after this: the sending of the last renewal, or the end of a pause."""
+        if self.armed_s != base_s:
+            self.armed, self.armed_s = True, -1.0  # whether it is in force is not known until it is answered
+            self.ports.link.deadline(base_s + self.timing.f_hard_s)
+            self.armed_s = base_s
 
     def renew(self) -> float:
         """The lease's round: no disk, no SQL, no subprocess."""
@@ -164,6 +165,8 @@ class Agent:
         notes, timing = self.notes, self.timing
         leader, _, tenancy = self.lease.held()
         healthy = now_s - notes.health_s <= timing.health_fresh_s or now_s <= notes.excused_until_s
+        if leader is not None and leader.paused is not None:
+            healthy = True  # what its operator does to the server costs no lease
         if leader is not None and leader.tenure is Tenure.CLAIMED:
             healthy = now_s - tenancy.claimed_s <= 2 * timing.h_s
         return self.lease.renew(healthy=healthy, position_lsn=self.last.position.lsn)
@@ -366,14 +369,18 @@ class Agent:
             Rule.R340_PROMOTE, Rule.R350_ANNOUNCE, Rule.R410_PREPARE, Rule.R430_VOTERS, Rule.R530_WAIT_START,
             Rule.R160_WAIT_STOP, Rule.R650_YIELD, Rule.R120_FENCE_ORPHANS, Rule.R595_WAIT_PATH,
         }  # fmt: skip
-        calm = {Rule.R450_HOLD, Rule.R540_FOLLOWING, Rule.R240_NO_LEADER_KEY, Rule.R610_NO_DATA}
+        calm = {
+            Rule.R380_PAUSED_FORMER, Rule.R390_PAUSED, Rule.R615_PAUSED_STANDBY, Rule.R450_HOLD, Rule.R540_FOLLOWING,
+            Rule.R240_NO_LEADER_KEY, Rule.R610_NO_DATA,
+        }  # fmt: skip
         if rule in hot:
             return HOT_S if self._repeats < 100 else SOON_S
         if rule not in calm:
             return 0.0 if rule.action is not Action.NONE and self._repeats < 3 else SOON_S
         if obs.store and obs.store.order and obs.store.order.phase == "stopping":
             return STOPPING_S
-        left_s = obs.key_seen_s + self.timing.h_s - obs.now_s
+        leader = obs.store.leader if obs.store else None
+        left_s = obs.key_seen_s + (silent_after_s(obs, leader) if leader else self.timing.h_s) - obs.now_s
         if rule is Rule.R540_FOLLOWING:
             return min(POLL_S, left_s) if left_s > 0 else HOT_S
         return POLL_S

@@ -128,16 +128,16 @@ class Loop:
         """Nobody is left to fence but this process: the tree goes, the key is released, a new watchdog starts."""
         done = kill_tree_by_directory(self.node.data_dir, self.clock.now_s() + 5.0)
         leader, _, _ = self.agent.lease.held()
-        if done and leader is not None:
+        if done and leader is not None and leader.paused is None:
             self.agent.lease.change(
                 lambda key: replace(key, tenure=Tenure.RELEASED, clean=False, reason="its guard was killed")
             )
-        self.say({"event": "guard gone", "fenced": done, "released": done and leader is not None})
+        self.say({"event": "guard gone", "fenced": done, "released": done and bool(leader and not leader.paused)})
         start_watchdog(self.node_file)
         return 1
 
     def _orderly_stop(self) -> int:
-        """Fast stop, then release: nobody waits for H."""
+        """Fast stop, then release: nobody waits for H. A paused key stays as it is: nobody is to take over."""
         agent, deadline_s = self.agent, self.clock.now_s() + ORDERLY_S
         agent.notes.excused_until_s = deadline_s
         agent.notes.start_after_s = deadline_s + 3600.0
@@ -150,7 +150,8 @@ class Loop:
             agent.read_store()
             obs = agent.observe()
             if obs.server.running in (Running.DOWN, Running.NO_DATA):
-                if agent.lease.held()[0] is not None:
+                held = agent.lease.held()[0]
+                if held is not None and held.paused is None:
                     act.release(agent, obs)
                 agent.publish(obs, agent.rule or Rule.R510_START, force=True)
                 return 0

@@ -77,5 +77,7 @@ def _claimed(agent: Agent, view: StoreView, own: Seal, rule: SyncRule, order: Or
         position=own.position,
         reason=why[:200],
         loss_bytes=bids.loss(own, old) if order is not None or not old.sync else 0,
+        source=old.holder.node,
+        asked_by=order.asked_by if order is not None else old.asked_by if old.tenure is Tenure.RELEASED else "",
         kept=bids.still_kept(view) if order is None else bids.to_keep(view, own, seals),
     )

@@ -21,7 +21,12 @@ DOUBTS_MAX = 1000  # attempts of unknown outcome that are remembered; an older o
 
 
 class LeaseKeeper:
-    """What this node holds. `lock` guards all of it; `renewed(sent_s)` is told of each success."""
+    """What this node holds. `lock` guards all of it.
+
+    renewed(base_s): the guard's deadline is F_hard after it. Called after each success: with its sending, and while
+    paused with what is left of the pause after that. Called *before* an attempt that ends sooner than what was told
+    before (a pause that is lifted), and never to allow more before a success (decision 10).
+    """
 
     def __init__(
         self,
@@ -40,6 +45,8 @@ class LeaseKeeper:
         self._tenancy = Tenancy()
         self._doubts: list[tuple[Leader, float]] = []
         self._next_s = 0.0
+        self._told_s: float | None = None
+        self._own = False  # the present revision was written by this keeper
         self.margin_s = timing.f_soft_s  # the smallest time that was left at a renewal, for near misses
 
     def held(self) -> tuple[Leader | None, int, Tenancy]:
@@ -51,7 +58,7 @@ class LeaseKeeper:
         """This node's claim succeeded (or a fresh agent found its own key)."""
         with self._lock:
             self._leader, self._revision, self._doubts = leader, revision, []
-            self._tenancy = Tenancy(leader.epoch, sent_s, claimed_s)
+            self._tenancy, self._told_s, self._own = Tenancy(leader.epoch, sent_s, claimed_s), None, False
             self._next_s = sent_s + self.timing.k_s
 
     def forget(self) -> None:
@@ -60,7 +67,14 @@ class LeaseKeeper:
             self._drop()
 
     def _drop(self) -> None:
-        self._leader, self._revision, self._tenancy, self._doubts = None, 0, Tenancy(), []
+        self._leader, self._revision, self._tenancy, self._doubts, self._told_s = None, 0, Tenancy(), [], None
+
+    def _lose(self) -> None:
+        """Somebody else has the key. Of a pause the guard may have been told a far end: it is now."""
+        paused = self._leader is not None and self._leader.paused is not None
+        self._drop()
+        if paused:
+            self._renewed(self.clock.now_s() - self.timing.f_hard_s)
 
     def change(
         self, change: Callable[[Leader], Leader | None], *, guards: Sequence[Guard] = (), writes: Sequence[Write] = ()
@@ -73,6 +87,10 @@ class LeaseKeeper:
             self._settle()
             if self._leader is None or (wanted := change(self._leader)) is None:
                 return Conflict()
+            if self._leader.paused is not None and wanted.paused is None and not self._own:
+                first = self._commit(replace(self._leader, beat=self._beat(self._leader)), (), ())
+                if not isinstance(first, Committed) or self._leader is None or (wanted := change(self._leader)) is None:
+                    return Conflict()  # what an earlier agent sent can't land any more only once this one has renewed
             return self._commit(replace(wanted, beat=self._beat(self._leader)), guards, writes)
 
     def renew(self, *, healthy: bool, position_lsn: int) -> float:
@@ -107,6 +125,9 @@ class LeaseKeeper:
 
     def _commit(self, new: Leader, guards: Sequence[Guard], writes: Sequence[Write]) -> Outcome:
         sent_s = self.clock.now_s()
+        new = self._counted(new, sent_s)
+        if self._told_s is not None and sent_s + new.left_s < self._told_s:
+            self._tell(sent_s + new.left_s)
         outcome = self.store.commit(
             [Guard(self.key, self._revision), *guards],
             [Write(self.key, dump_leader(new)), *writes],
@@ -120,14 +141,28 @@ class LeaseKeeper:
             self._settle(moved=True)
         return outcome
 
+    def _counted(self, new: Leader, sent_s: float) -> Leader:
+        """What is left of a pause goes down by itself, whatever is written."""
+        old = self._leader
+        if old is None or old.paused is None or new.paused is None:
+            return new
+        left_s = max(0.0, self._tenancy.sent_s + old.paused.left_s - sent_s)
+        return replace(new, paused=replace(new.paused, left_s=min(left_s, old.paused.left_s)))
+
+    def _tell(self, base_s: float) -> None:
+        if self._told_s is None or base_s > self._told_s:
+            self._told_s = base_s  # it may be in force also when the answer is lost
+        self._renewed(base_s)
+        self._told_s = base_s
+
     def _landed(self, new: Leader, revision: int, sent_s: float) -> None:
-        self._leader, self._revision, self._doubts = new, revision, []
+        self._leader, self._revision, self._doubts, self._own = new, revision, [], True
         self._tenancy = replace(self._tenancy, sent_s=max(sent_s, self._tenancy.sent_s))
         self._next_s = self._tenancy.sent_s + self.timing.k_s
         if new.tenure is Tenure.RELEASED:
             self._drop()
         else:
-            self._renewed(self._tenancy.sent_s)
+            self._tell(max(sent_s + new.left_s, self._tenancy.sent_s))
 
     def _settle(self, *, moved: bool = False) -> None:
         """After an unknown outcome or a conflict: what does the key say? A write of ours that is seen there counts
@@ -140,13 +175,13 @@ class LeaseKeeper:
             return
         entry = snapshot.entries.get(self.key)
         if entry is None:
-            self._drop()
+            self._lose()
             return
         if entry.revision == self._revision:
             return
         seen = parse_value(self.key, entry.value, parse_leader)
         mine = [sent_s for leader, sent_s in self._doubts if leader == seen]
         if isinstance(seen, Problem) or not mine:
-            self._drop()
+            self._lose()
             return
         self._landed(seen, entry.revision, min(mine))

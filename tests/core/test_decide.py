@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pgha.core.decide import Action, Rule, choose, reasons
+from pgha.core.decide import PAUSED, Action, Rule, choose, reasons
 from pgha.core.situation import AXES, Bid, Budget, Duty, Holder, Server, Situation, Store, every_situation
 from pgha.core.situation import Path as Way
 from pgha.watchdog.act import ACTIONS
@@ -20,12 +20,12 @@ from tests.core.decisions import Decision, as_page, as_text, project
 from tests.support import golden
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "decisions-table.md"
-FRESH_HOLD = (Holder.MINE_CLAIMED, Holder.MINE_HELD)
+FRESH_HOLD = (Holder.MINE_CLAIMED, Holder.MINE_HELD, Holder.MINE_PAUSED)
 MINE = (*FRESH_HOLD, Holder.MINE_LATE, Holder.MINE_EXPIRED)
 BEGINS = {
     *(Action.SEAL, Action.CLAIM, Action.PROMOTE, Action.ANNOUNCE, Action.FOLLOW, Action.UNFOLLOW, Action.PUBLISH),
     *(Action.RELEASE, Action.START, Action.CLONE, Action.REWIND, Action.VOTERS, Action.RECORD),
-    *(Action.PREPARE, Action.HAND_OVER, Action.REFUSE),
+    *(Action.PREPARE, Action.HAND_OVER, Action.REFUSE, Action.PAUSE, Action.LIFT),
 }  # all that needs a present, trustworthy read; the others only end processes
 
 
@@ -47,7 +47,7 @@ def actions_where(table: Iterable[Decision], holds: Callable[[Situation], bool])
 
 
 def test_there_are_as_many_situations_as_the_page_says_each_once(table: list[Decision]) -> None:
-    assert len({s for s, _ in table}) == len(table) == 221_760
+    assert len({s for s, _ in table}) == len(table) == 384_384
 
 
 # -- one writer -------------------------------------------------------------------------------------------------
@@ -65,10 +65,11 @@ def test_a_primary_is_only_stopped_slowly_while_its_lease_still_runs(table: list
 
 
 def test_what_stops_or_has_lost_its_postmaster_is_ended_when_its_time_is_over(table: list[Decision]) -> None:
-    assert actions_where(table, lambda s: s.server is Server.DYING) == {Action.FENCE}
-    assert actions_where(table, lambda s: s.server is Server.HUNG) == {Action.FENCE}
+    working = [(s, rule) for s, rule in table if s.holder not in PAUSED]
+    assert actions_where(working, lambda s: s.server is Server.DYING) == {Action.FENCE}
+    assert actions_where(working, lambda s: s.server is Server.HUNG) == {Action.FENCE}
     timed = (Server.STOPPING, Server.STARTING)
-    assert actions_where(table, lambda s: s.server in timed and s.budget is Budget.SPENT) == {Action.FENCE}
+    assert actions_where(working, lambda s: s.server in timed and s.budget is Budget.SPENT) == {Action.FENCE}
     late_stop = actions_where(table, lambda s: s.server is Server.STOPPING and s.holder is Holder.MINE_EXPIRED)
     assert late_stop == {Action.FENCE}
 
@@ -115,7 +116,8 @@ def test_following_needs_a_measured_position_on_the_holders_history_and_no_seal_
     table: list[Decision],
 ) -> None:
     for s in with_action(table, Action.FOLLOW):
-        assert (s.server, s.bid, s.path, s.holder) == (Server.SEALED, Bid.NONE, Way.FOLLOW, Holder.OTHER_HELD)
+        assert (s.server, s.bid, s.path) == (Server.SEALED, Bid.NONE, Way.FOLLOW)
+        assert s.holder in FOLLOWED
 
 
 def test_a_directory_is_replaced_or_rewound_only_with_a_holder_to_take_it_from(table: list[Decision]) -> None:
@@ -159,9 +161,30 @@ def test_a_server_is_started_only_when_no_process_of_it_runs_and_its_moment_is_o
 
 
 def test_duties_are_those_of_a_writable_holder(table: list[Decision]) -> None:
-    duties = (Action.VOTERS, Action.RECORD, Action.REFUSE, Action.PREPARE, Action.HAND_OVER)
+    duties = (Action.VOTERS, Action.RECORD, Action.PREPARE, Action.HAND_OVER, Action.PAUSE)
     for s in with_action(table, *duties):
-        assert (s.store, s.holder, s.server) == (Store.FRESH, Holder.MINE_HELD, Server.PRIMARY)
+        assert (s.store, s.server) == (Store.FRESH, Server.PRIMARY)
+        assert s.holder is Holder.MINE_HELD or (s.holder is Holder.MINE_PAUSED and s.duty in (Duty.VOTERS, Duty.RECORD))
+
+
+# -- pause ------------------------------------------------------------------------------------------------------
+
+
+def test_while_paused_nobody_is_promoted_demoted_started_released_or_rebuilt(table: list[Decision]) -> None:
+    moves = {Action.STOP, Action.START, Action.RELEASE, Action.SEAL, Action.PUBLISH, Action.CLAIM, Action.PROMOTE}
+    moves |= {Action.ANNOUNCE, Action.REWIND, Action.CLONE, Action.PREPARE, Action.HAND_OVER, Action.PAUSE}
+    assert not actions_where(table, lambda s: s.holder in PAUSED) & moves
+    fenced = [s for s in with_action(table, Action.FENCE) if s.holder in PAUSED]
+    assert {s.server for s in fenced} == {Server.PRIMARY}, "only who is writable beside the holder"
+    assert {s.holder for s in fenced} == {Holder.OTHER_PAUSED, Holder.FORMER_PAUSED}
+
+
+def test_only_the_holder_lifts_a_pause_whatever_its_server_does(table: list[Decision]) -> None:
+    for s in with_action(table, Action.LIFT):
+        assert (s.store, s.duty) == (Store.FRESH, Duty.LIFT)
+    due = [s for s, _ in table if (s.store, s.holder, s.duty) == (Store.FRESH, Holder.MINE_PAUSED, Duty.LIFT)]
+    lifted = {s.server for s in due if choose(s) is Rule.R370_LIFT}
+    assert lifted == set(Server) - {Server.BUSY}
 
 
 def test_a_healthy_pair_is_left_alone() -> None:
@@ -175,13 +198,14 @@ def test_a_healthy_pair_is_left_alone() -> None:
 # -- choose looks at nothing it does not name ------------------------------------------------------------------
 
 
+FOLLOWED = (Holder.OTHER_HELD, Holder.OTHER_PAUSED)
 RELEVANT: dict[str, Callable[[Situation], bool]] = {
-    "bid": lambda s: s.server is Server.SEALED and s.holder in (Holder.RELEASED, Holder.SILENT, Holder.OTHER_HELD),
-    "path": lambda s: s.holder is Holder.OTHER_HELD and s.server in (Server.SEALED, Server.STARTING, Server.DOWN),
-    "duty": lambda s: s.holder is Holder.MINE_HELD and s.server is Server.PRIMARY,
+    "bid": lambda s: s.server is Server.SEALED and s.holder in (Holder.RELEASED, Holder.SILENT, *FOLLOWED),
+    "path": lambda s: s.holder in FOLLOWED and s.server in (Server.SEALED, Server.STARTING, Server.DOWN),
+    "duty": lambda s: (s.holder is Holder.MINE_HELD and s.server is Server.PRIMARY) or s.holder is Holder.MINE_PAUSED,
     "budget": lambda s: s.server in (Server.DOWN, Server.STARTING, Server.STOPPING) or s.holder is Holder.MINE_CLAIMED,
-    "holder": lambda s: s.server not in (Server.DYING, Server.HUNG, Server.BUSY),
-    "store": lambda s: s.server not in (Server.DYING, Server.HUNG, Server.STOPPING),
+    "holder": lambda s: s.server is not Server.BUSY,
+    "store": lambda s: s.server not in (Server.DYING, Server.HUNG, Server.STOPPING) or s.holder in PAUSED,
     "server": lambda s: True,
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pgha import records
-from pgha.core.model import Cluster, Copy, Leader, Member, Order, Position, Rule, Settings, Tenure
+from pgha.core.model import Cluster, Copy, Leader, Member, Order, Pause, Position, Rule, Settings, Tenure
 from pgha.nodefile import StoreAccess
 from pgha.ops.status import Seen
 from pgha.ops.target import NodeRef, Target
@@ -24,6 +24,9 @@ TARGET = Target(
 MEMBERS = tuple(MemberHealth(e, reachable=True, leader=not i) for i, e in enumerate(TARGET.store.endpoints))
 HEALTH = StoreHealth(True, MEMBERS)
 MUTE = MemberHealth("127.0.0.1:2383", reachable=False, problem="connection refused")
+
+
+PAUSE = Pause("p1", "new kernel on n1", "anna@desk", NOW - 120.0, 1800.0, 1680.0)
 
 
 def copy(name: str) -> Copy:

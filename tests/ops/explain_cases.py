@@ -30,6 +30,8 @@ def key(**changes: object) -> Leader:
 
 FREE = key(tenure=Tenure.RELEASED, reason="the server crashed")
 CLAIMED = key(tenure=Tenure.CLAIMED)
+PAUSED = key(paused=cases.PAUSE)
+TO_PAUSE = order(kind="pause", target="", reason="new kernel", for_s=600.0)
 
 
 def told(name: str, rule: Rule | None = None, **changes: object) -> Member:
@@ -96,8 +98,12 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R340_PROMOTE: ("n1", look(down("n1", Rule.R340_PROMOTE, "promoting"), leader=CLAIMED)),
     Rule.R350_ANNOUNCE: ("n1", look(told("n1", Rule.R350_ANNOUNCE), leader=CLAIMED)),
     Rule.R360_WAIT_HOLDER_START: ("n1", look(down("n1", Rule.R360_WAIT_HOLDER_START, "starting"))),
+    Rule.R370_LIFT: ("n1", look(told("n1", Rule.R370_LIFT), leader=PAUSED)),
+    Rule.R380_PAUSED_FORMER: ("n1", look(down("n1", Rule.R380_PAUSED_FORMER, incarnation="new"), leader=PAUSED)),
+    Rule.R390_PAUSED: ("n1", look(told("n1", Rule.R390_PAUSED), leader=PAUSED)),
     Rule.R400_HAND_OVER: ("n1", look(told("n1", Rule.R400_HAND_OVER), asked=order(phase="accepted"))),
     Rule.R410_PREPARE: ("n1", look(told("n1", Rule.R410_PREPARE), asked=order())),
+    Rule.R415_PAUSE: ("n1", look(told("n1", Rule.R415_PAUSE), asked=TO_PAUSE)),
     Rule.R420_REFUSE: ("n1", look(told("n1", Rule.R420_REFUSE), asked=order())),
     Rule.R430_VOTERS: ("n1", _n1(Rule.R430_VOTERS)),
     Rule.R440_RECORD: ("n1", look(told("n1", Rule.R440_RECORD), recorded=False)),
@@ -116,6 +122,7 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R595_WAIT_PATH: ("n2", look(down("n2", Rule.R595_WAIT_PATH, "waiting", position=Position(3, LSN + 1)))),
     Rule.R600_WAIT_CLAIMANT: ("n2", look(down("n2", Rule.R600_WAIT_CLAIMANT, "waiting"), leader=CLAIMED)),
     Rule.R610_NO_DATA: ("n2", look(down("n2", Rule.R610_NO_DATA, data=""), leader=FREE)),
+    Rule.R615_PAUSED_STANDBY: ("n2", look(down("n2", Rule.R615_PAUSED_STANDBY), leader=PAUSED)),
     Rule.R620_SEAL: ("n2", look(told("n2", Rule.R620_SEAL), leader=FREE)),
     Rule.R630_PUBLISH: ("n2", look(down("n2", Rule.R630_PUBLISH, "sealed"), leader=FREE)),
     Rule.R640_WAIT_SEALS: ("n2", look(sealed("n2", Rule.R640_WAIT_SEALS), leader=FREE)),
@@ -170,6 +177,9 @@ PAGES: Mapping[str, Seen] = {
     ),
     "restored": look(*(told(n, Rule.R210_RESTORED) for n in ("n1", "n2", "n3"))),
     "foreign": look(told("n3", Rule.R200_FOREIGN)),
+    "paused": look(told("n1", Rule.R390_PAUSED), leader=PAUSED),
+    "paused-without-primary": look(down("n1", Rule.R390_PAUSED), told("n2", Rule.R615_PAUSED_STANDBY), leader=PAUSED),
+    "paused-holder-gone": look(HELD_SILENT, leader=PAUSED),
     "order": look(told("n1", Rule.R410_PREPARE), asked=order(phase="accepted")),
     "cloning": look(told("n1", standbys=ONLY_N2), down("n3", Rule.R230_BUSY, "cloning", problem="copying 41 of 77 MB")),
     "rewinding": look(

@@ -295,7 +295,8 @@ class AgentProcess(Process):
         node.pg.kill_tree()
         while node.pg.tree and self.world.now < until:
             self._main.wait(0.005)
-        if agent is not None and node.pg.tree == 0 and agent.lease.held()[0] is not None:
+        held = agent.lease.held()[0] if agent is not None else None
+        if agent is not None and node.pg.tree == 0 and held is not None and held.paused is None:
             try:
                 agent.lease.change(
                     lambda key: replace(key, tenure=Tenure.RELEASED, clean=False, reason="its guard was killed")
