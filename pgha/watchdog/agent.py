@@ -231,7 +231,8 @@ class Agent:
             and leader.tenure is not Tenure.RELEASED
             and leader.epoch == self.memory.value.claimed
         ):
-            self.lease.adopt(leader, view.leader_revision, sent_s=now_s - self.timing.k_s, claimed_s=now_s)
+            sent_s = min(view.sent_s, now_s - self.timing.k_s)
+            self.lease.adopt(leader, view.leader_revision, sent_s=sent_s, claimed_s=now_s, found=True)
             self.notes.health_s = now_s
 
     def _track_key(self, view: StoreView) -> None:

@@ -54,11 +54,11 @@ class LeaseKeeper:
         with self._lock:
             return self._leader, self._revision, self._tenancy
 
-    def adopt(self, leader: Leader, revision: int, *, sent_s: float, claimed_s: float) -> None:
-        """This node's claim succeeded (or a fresh agent found its own key)."""
+    def adopt(self, leader: Leader, revision: int, *, sent_s: float, claimed_s: float, found: bool = False) -> None:
+        """This node's claim succeeded, or a fresh agent found its own key: then at `sent_s` it was surely there."""
         with self._lock:
             self._leader, self._revision, self._doubts = leader, revision, []
-            self._tenancy, self._told_s, self._own = Tenancy(leader.epoch, sent_s, claimed_s), None, False
+            self._tenancy, self._told_s, self._own = Tenancy(leader.epoch, sent_s, claimed_s), None, not found
             self._next_s = sent_s + self.timing.k_s
 
     def forget(self) -> None:
@@ -142,9 +142,10 @@ class LeaseKeeper:
         return outcome
 
     def _counted(self, new: Leader, sent_s: float) -> Leader:
-        """What is left of a pause goes down by itself, whatever is written."""
+        """What is left of a pause goes down by itself, whatever is written. A fresh agent begins where the key stands:
+        it does not know how much of that has passed, and the guard's end must not lie beyond what it writes."""
         old = self._leader
-        if old is None or old.paused is None or new.paused is None:
+        if old is None or old.paused is None or new.paused is None or not self._own:
             return new
         left_s = max(0.0, self._tenancy.sent_s + old.paused.left_s - sent_s)
         return replace(new, paused=replace(new.paused, left_s=min(left_s, old.paused.left_s)))
@@ -184,4 +185,6 @@ class LeaseKeeper:
         if isinstance(seen, Problem) or not mine:
             self._lose()
             return
+        if not self._own:  # an earlier agent's late attempt may be equal to this one's: it landed after the adoption
+            mine.append(self._tenancy.sent_s)
         self._landed(seen, entry.revision, min(mine))
