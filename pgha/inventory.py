@@ -5,11 +5,10 @@ May import `pgha.errors` and `pgha.inventory_*`. Never opens a file: the caller 
 
 from __future__ import annotations
 
-from pgha import inventory_etcd, inventory_nodes, inventory_postgres
+from pgha import inventory_etcd, inventory_ha, inventory_nodes, inventory_postgres
 from pgha import inventory_forms as forms
 from pgha.errors import Findings
 from pgha.inventory_model import EtcdSpec, HaSpec, Inventory, LocalSpec, NodeSpec, PostgresSpec, Secret, SshSpec
-from pgha.inventory_nodes import MOST_NODES, Nodes
 from pgha.inventory_section import Section
 from pgha.inventory_yaml import Items, Report, Scalar, Spot, Table, compose, decode
 
@@ -27,7 +26,6 @@ __all__ = [
 ]
 
 THREE_LINES = "three lines are enough: cluster, postgres and nodes; see inventory.example.yaml"
-FAILOVER_BOUNDS = "5s to 5min: below 5s an ordinary election of etcd would interrupt writes"
 
 
 def parse(text: str, where: str) -> Inventory:
@@ -73,7 +71,7 @@ def _cluster(report: Report, tree: Table) -> Inventory:
         nodes=nodes.specs(),
         etcd=etcd,
         ssh=_ssh(top.section("ssh")),
-        ha=_ha(top.section("ha"), nodes),
+        ha=inventory_ha.read(top.section("ha"), nodes.declared, HaSpec()),
         supervisor=top.read("supervisor", forms.choice("cron", "systemd"), "cron"),
         local=local,
     )
@@ -87,33 +85,6 @@ def _ssh(section: Section) -> SshSpec:
         sudo=section.read("sudo", forms.flag, plain.sudo),
         port=section.read("port", forms.port, plain.port),
     )
-
-
-def _ha(section: Section, nodes: Nodes) -> HaSpec:
-    plain, count = HaSpec(), nodes.declared
-    ha = HaSpec(
-        failover_after_s=section.read(
-            "failover_after", forms.duration(5, 300, FAILOVER_BOUNDS), plain.failover_after_s
-        ),
-        durability=section.read("durability", forms.choice("quorum", "strict", "async"), plain.durability),
-        copies=section.read("copies", forms.whole(0, count - 1 if count else MOST_NODES), plain.copies),
-    )
-    if ha.copies and ha.durability == "async":
-        section.report.add(
-            section.at("copies"),
-            "ha.copies with durability async",
-            "async commits wait for no copy",
-            "delete copies, or write durability: quorum",
-        )
-    if ha.durability == "strict" and count == 1:
-        because = "strict blocks writes while no standby is there, and there never is one"
-        section.report.add(
-            section.at("durability"),
-            "ha.durability: strict with one node",
-            because,
-            "add nodes, or write durability: quorum",
-        )
-    return ha
 
 
 def _local(top: Section) -> LocalSpec | None:

@@ -24,6 +24,8 @@ LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 PATH = re.compile(r"[A-Za-z0-9._+@/-]+")
 DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|min|h)")
+SIZE = re.compile(r"([0-9]{1,12})(B|kB|MB|GB|TB)")
+BYTES = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 # Not to be taken over, they or anything in them; and those that are only not to be taken themselves.
 SYSTEM_TREES = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "usr")
@@ -90,6 +92,24 @@ def duration(lowest_s: float, highest_s: float, because: str) -> Reader[float]:
         if not lowest_s <= seconds <= highest_s:
             raise Wrong(f"{match[0]} is out of bounds", because)
         return seconds
+
+    return read
+
+
+def size(lowest: int, highest: int) -> Reader[int]:
+    """Bytes. A number without a unit is refused; kB and the rest are powers of 1024, as in PostgreSQL."""
+    accepted = "a number with a unit: 512kB, 16MB, 1GB"
+
+    def read(value: Scalar) -> int:
+        match = SIZE.fullmatch(value.text)
+        if value.kind in ("whole", "float"):
+            raise Wrong(f"{shown(value.text)} has no unit", accepted)
+        if value.kind != "text" or match is None:
+            raise Wrong(f"found {shown(value.text)}", accepted)
+        count = int(match[1]) * BYTES[match[2]]
+        if not lowest <= count <= highest:
+            raise Wrong(f"{match[0]} is out of bounds")
+        return count
 
     return read
 

@@ -224,6 +224,14 @@ KEYS = (
         "1",
         "standbys that must have a commit; 0 is the default",
     ),
+    Key(
+        "ha.max_lag",
+        "size: B, kB, MB, GB, TB",
+        "16MB",
+        "0B to 1TB",
+        "16MB",
+        "async: who lacks more of the WAL known of does not take over by itself",
+    ),
     Key("supervisor", "word", "cron", "cron or systemd", "cron", "what starts `pgha watchdog` on the nodes"),
     Key(
         "local", "map", "none", "-", "{dir: /srv/pgha-demo, user: postgres}", "all nodes are processes on this machine"

@@ -1,12 +1,14 @@
 """What an inventory says, as values: one cluster, its nodes, its store, and how to reach the hosts.
 
-May import nothing of pgha. Paths, hosts and names in here have passed the checks of `pgha.inventory`.
+May import `pgha.core.model` only. Paths, hosts and names in here have passed the checks of `pgha.inventory`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from pgha.core.model import MAX_LAG
 
 BULLETS = "••••••"
 
@@ -90,11 +92,15 @@ class SshSpec:
 
 @dataclass(frozen=True, slots=True)
 class HaSpec:
-    """failover_after_s: H of the lease (design, section 5). copies 0: the default of the number of voters."""
+    """failover_after_s: H of the lease (design, section 5). copies 0: the default of the number of voters.
+
+    max_lag: bytes that a node may lack and still take over where nothing is promised (async).
+    """
 
     failover_after_s: float = 6.0
     durability: str = "quorum"
     copies: int = 0
+    max_lag: int = MAX_LAG
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,7 @@ def status_lines(status: Status, width: int) -> list[str]:
         lines.append(f"{mark} {'  '.join(cells)}".rstrip())
     lines += [f"order: {clean(status.order)}"] if status.order else []
     lines += [f"! {clean(note)}" for note in status.notes]
+    lines += [f"- {clean(remark)}" for remark in status.remarks]
     lines += [f"next: {status.next_step}"] if status.next_step else []
     return lines
 

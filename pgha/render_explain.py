@@ -106,6 +106,8 @@ def _gap(gap: Gap, width: int) -> list[str]:
     if gap.coming:
         names = f"{_names(c.node for c in gap.coming)} {'reports' if len(gap.coming) == 1 else 'report'}"
         page += _wrapped("", f"{names}, not sealed yet: with that nothing is missing", width)
+    else:
+        page += _wrapped("", "without them: pgha failover says what that would lose", width)
     return page
 
 

@@ -31,6 +31,8 @@ COMMANDS = {
     "explain": ("pgha.cli.explain", "Say why: each node's reasons, who is missing, what to do."),
     "history": ("pgha.cli.history", "Show past take-overs: when, why, how long."),
     "switchover": ("pgha.cli.switchover", "Move the primary to another node, planned."),
+    "failover": ("pgha.cli.failover", "Give the cluster a primary when it can't by itself."),
+    "config": ("pgha.cli.config", "Show and change the settings of a running cluster."),
     "dsn": ("pgha.cli.dsn", "Print the connection string for clients."),
     "drill": ("pgha.cli.drill", "Cause a fault, write all the while, measure the outage."),
     "demo": ("pgha.cli.demo", "Three nodes and three etcd members on this machine."),

@@ -29,6 +29,7 @@ NodeOption = Annotated[
 ]
 OutputOption = Annotated[Output | None, typer.Option("-o", "--output", help="Form of the answer.", show_default=False)]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask. Never consents to data loss.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; change nothing.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Tracebacks on stderr.")]
 
 

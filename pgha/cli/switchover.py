@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from pgha.cli import sources
-from pgha.cli.options import InventoryOption, NodeOption, OutputOption, YesOption, merged
+from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.errors import Exit, PghaError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 READ_S = 2.0
 
 
-def _asked_by() -> str:
+def asked_by() -> str:
+    """Who gives this order: user and machine, for others to read."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -30,7 +31,7 @@ def switchover(
     to: Annotated[
         str | None, typer.Option("--to", metavar="NODE", help="The new primary, else the best voter.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; change nothing.")] = False,
+    dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
     node: NodeOption = None,
     output: OutputOption = None,
@@ -57,7 +58,7 @@ def switchover(
         raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
     asked = None
     try:
-        asked = move.ask(store, clock, target, seen, chosen, asked_by=_asked_by())
+        asked = move.ask(store, clock, target, seen, chosen, asked_by=asked_by())
         seconds = move.watch(store, clock, target, asked, lambda text, at: render.note(f"{at:6.2f}s  {text}"))
     except KeyboardInterrupt:
         if asked is None:

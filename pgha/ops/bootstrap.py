@@ -91,13 +91,7 @@ class _Run:
 
 
 def refuse_hosts(inventory: Inventory) -> None:
-    """Raises Refused for what this version can't do yet: hosts, and other promises than quorum."""
-    if inventory.ha.durability != "quorum":
-        raise Refused(
-            f"durability: {inventory.ha.durability} is not in this version",
-            "only quorum is tried on real servers so far",
-            "leave durability out, or write: durability: quorum",
-        )
+    """Raises Refused for what this version can't do yet: hosts."""
     if inventory.local is None:
         raise Refused(
             "bootstrap over SSH is not in this version",
@@ -308,7 +302,7 @@ def _register(run: _Run, copy: Copy, system: str) -> None:
     root, ha = records.prefix(run.inventory.cluster), run.inventory.ha
     values = {
         "cluster": records.dump_cluster(Cluster(run.ready.marker.ident, system, round(time.time(), 3))),
-        "config": records.dump_settings(Settings(1, ha.failover_after_s, ha.durability, ha.copies)),
+        "config": records.dump_settings(Settings(1, ha.failover_after_s, ha.durability, ha.copies, ha.max_lag)),
         "leader": records.dump_leader(first_leader(copy)),
     }
     guards = [Guard(root + key, 0) for key in values]

@@ -23,6 +23,7 @@ from pgha.core.observation import StoreView
 from pgha.core.situation import AXES, Bid, Holder, Situation
 from pgha.errors import Exit, UsageError
 from pgha.ops.observed import Rebuilt, rebuild, rule_named, timing_of, view_of
+from pgha.ops.promise import WRITES_WAIT
 from pgha.ops.status import Row, Seen, Status, is_fresh, judge
 from pgha.ops.target import Target
 
@@ -149,7 +150,7 @@ def nearest(here: Situation, goal: Rule) -> Wanted | None:
 # -- who is missing --------------------------------------------------------------------------------------------
 
 
-def _hearing_nothing(seen: Seen) -> list[str]:
+def hearing_nothing(seen: Seen) -> list[str]:
     """Who says, by its rule, that the key's holder has been silent for H: sooner than the holder's record is old."""
     built = {m.node: rebuild(seen, m.node) for m in seen.records.members.values() if is_fresh(m, seen.at)}
     return sorted(name for name, b in built.items() if b is not None and b.situation.holder is Holder.SILENT)
@@ -160,7 +161,7 @@ def _key_is_free(seen: Seen) -> bool:
     leader = seen.records.leader
     if leader is None:
         return False
-    if _hearing_nothing(seen):
+    if hearing_nothing(seen):
         return True
     return leader.tenure is Tenure.RELEASED or not is_fresh(seen.records.members.get(leader.holder.node), seen.at)
 
@@ -193,7 +194,7 @@ def find_gap(seen: Seen) -> Gap | None:
     if not lacks:
         return None
     copies = sorted({copy for lack in lacks for copy in lack.absent})
-    absent = tuple(_absent(copy, seen, view) for copy in copies)
+    absent = tuple(about(copy, seen, view) for copy in copies)
     here = tuple(a for a in absent if a.fresh and not a.replaced_by)
     more = [Seal(view.leader_revision, a.copy, a.position or BEGINNING) for a in here]
     coming = tuple(a.copy for a in here) if _led(more, seen, view) else ()
@@ -214,7 +215,8 @@ def _led(more: Sequence[Seal], seen: Seen, view: StoreView) -> bool:
     return False
 
 
-def _absent(copy: Copy, seen: Seen, view: StoreView) -> Absent:
+def about(copy: Copy, seen: Seen, view: StoreView) -> Absent:
+    """What is known of a copy that has not sealed."""
     assert view.leader is not None
     member = view.members.get(copy.node)
     position, fresh = _known(copy, view.leader, member), is_fresh(member, seen.at)
@@ -291,14 +293,17 @@ def _astray(nodes: Iterable[NodeAnswer]) -> tuple[str, ...]:
 
 def _silence(status: Status, seen: Seen) -> tuple[str, ...]:
     """Who hears nothing of a holder whose record still looks young."""
-    who = _hearing_nothing(seen) if status.leader and not seen.down else []
+    who = hearing_nothing(seen) if status.leader and not seen.down else []
     return (f"{', '.join(who)} said of the leader key: {Holder.SILENT.value}",) if who else ()
 
 
 def _barred(nodes: Iterable[NodeAnswer]) -> tuple[str, ...]:
-    """Who has cover and is kept from leading by its tag alone."""
-    who = [n.row.node for n in nodes if n.rebuilt and n.rebuilt.situation.bid is Bid.BARRED and n.lacks == ()]
-    return (f"with cover, and tagged nofailover: {', '.join(who)}",) if who else ()
+    """Who has cover and is kept from leading by its tag alone, or where nothing is promised by its lag."""
+    barred = [n for n in nodes if n.rebuilt and n.rebuilt.situation.bid is Bid.BARRED and n.lacks == ()]
+    tagged = [n.row.node for n in barred if n.nofailover]
+    lagging = [n.row.node for n in barred if not n.nofailover]
+    said = (f"with cover, and tagged nofailover: {', '.join(tagged)}",) if tagged else ()
+    return said + ((f"too far behind to take over (max_lag): {', '.join(lagging)}",) if lagging else ())
 
 
 def _gone(seen: Seen) -> frozenset[Copy]:
@@ -320,7 +325,7 @@ def _answer(status: Status, seen: Seen) -> tuple[str, tuple[str, ...]]:
     if seen.down:
         why = f"nobody can say from here: the store gave no answer: {seen.down}"
         return why, (Rule.R220_STORE_SILENT.sentence, f"on the primary: {Rule.R150_STOP_LATE.sentence}")
-    if status.leader and status.exit is not Exit.NO_PRIMARY:
+    if status.leader and (status.exit is not Exit.NO_PRIMARY or status.verdict == WRITES_WAIT):
         return f"there is a primary: {status.leader} holds the leader key of epoch {status.epoch}", (*asked, *rest)
     if status.verdict == "TWO PRIMARIES":
         return f"there are two primaries: {'; '.join(n for n in rest if ' says it is primary' in n)}", asked
@@ -359,11 +364,13 @@ def _next_step(target: Target, seen: Seen, status: Status, nodes: Iterable[NodeA
     if status.exit is Exit.OK and gap is None:
         return target.command("list -w") if status.order else ""
     if gap is not None:
-        return target.command("list -w") if gap.coming else _fill(target, gap)
+        return target.command("list -w") if gap.coming else fill(target, gap)
     barred = [n.row.node for n in nodes if n.fresh and n.published == Rule.R660_BARRED.name]
     if barred and _only_barred(seen):
         silent = [ref.name for ref in target.nodes if not is_fresh(found.members.get(ref.name), seen.at)]
         return _start(target, silent[0]) if silent else f"allow one to lead: take nofailover from {', '.join(barred)}"
+    if barred and status.exit is Exit.NO_PRIMARY:
+        return target.command("failover")
     down = [n.row.node for n in nodes if not n.fresh]
     if status.exit is Exit.DEGRADED and down:
         return _start(target, down[0])
@@ -378,7 +385,7 @@ def _only_barred(seen: Seen) -> bool:
     return _key_is_free(seen) and all(m.nofailover for m in here)
 
 
-def _fill(target: Target, gap: Gap) -> str:
+def fill(target: Target, gap: Gap) -> str:
     """Start whose seal would do, the latest seen first; when no single one does, the first of those that are silent."""
     there = [a for a in gap.absent if not a.replaced_by]
     useful = [a for a in there if a.enough] or [a for a in there if not a.fresh] or there

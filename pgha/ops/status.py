@@ -15,6 +15,7 @@ from pgha import records
 from pgha.core import decide
 from pgha.core.model import Copy, Leader, Member, Rule, Tenure, format_lsn, parse_standby_name
 from pgha.errors import Exit
+from pgha.ops.promise import WRITES_WAIT, promise
 from pgha.ops.target import NodeRef, Target
 from pgha.ports import Clock, Store, StoreDown, StoreHealth
 
@@ -53,7 +54,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The judgement. exit: OK, DEGRADED, NO_PRIMARY or STORE. survives: losses that cost neither data nor writes."""
+    """The judgement. exit: OK, DEGRADED, NO_PRIMARY or STORE. survives: losses that cost neither data nor writes.
+
+    stakes: where nothing is promised, the bytes that the primary's loss would cost now; None: else, or unknown.
+    """
 
     cluster: str
     verdict: str
@@ -69,6 +73,8 @@ class Status:
     next_step: str = ""
     order: str = ""
     at: float = field(default=0.0)
+    stakes: int | None = None
+    remarks: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """All that matters in one line."""
@@ -77,7 +83,9 @@ class Status:
             parts.append(f"epoch {self.epoch}")
         if self.sync:
             parts.append(self.sync)
-        if self.exit in (Exit.OK, Exit.DEGRADED):
+        if self.stakes is not None:
+            parts.append(f"{self.stakes} bytes at stake")
+        elif self.exit in (Exit.OK, Exit.DEGRADED):
             parts.append(f"survives {self.survives} more loss{'' if self.survives == 1 else 'es'}")
         parts.append(f"store {self.store_up}/{self.store_size}")
         return "  ".join(parts)
@@ -112,6 +120,8 @@ class Status:
             "store": {"up": self.store_up, "size": self.store_size},
             "nodes": rows,
             "order": self.order or None,
+            "at_stake_bytes": self.stakes,
+            "remarks": list(self.remarks),
             "notes": list(self.notes),
             "next": self.next_step or None,
         }
@@ -283,6 +293,10 @@ def judge(target: Target, seen: Seen) -> Status:
     nofailover = frozenset(ref.name for ref in refs if ref.nofailover)
     notes = _disagreements(target, seen, primary)
     writable = [m for m in found.members.values() if m.primary and is_fresh(m, seen.at)]
+    here = (
+        m for name, m in found.members.items() if is_fresh(m, seen.at) and (primary is None or name != primary.node)
+    )
+    promised = promise(found.settings, leader, primary, here)
     verdict, code = "healthy", Exit.OK
     if seen.down:
         verdict, code, rows = "store unreachable", Exit.STORE, tuple(_unknown(ref) for ref in target.nodes)
@@ -293,11 +307,12 @@ def judge(target: Target, seen: Seen) -> Status:
         verdict, code = "no primary", Exit.NO_PRIMARY
         notes = _no_primary(seen) + notes
     else:
-        notes += _degradations(rows, leader, seen, nofailover)
+        notes += [*promised.notes, *_degradations(rows, leader, seen, nofailover)]
         notes += [f"store member {m.endpoint}: {m.problem or 'silent'}" for m in seen.health.members if not m.reachable]
-        if notes or any(row.alert for row in rows):
+        if promised.waits:
+            verdict, code = WRITES_WAIT, Exit.NO_PRIMARY
+        elif notes or any(row.alert for row in rows):
             verdict, code = "degraded", Exit.DEGRADED
-    rule = leader.sync[-1] if leader is not None and leader.sync and not seen.down else None
     fresh = frozenset(m.node for m in found.members.values() if is_fresh(m, seen.at))
     return Status(
         cluster=target.cluster,
@@ -305,7 +320,7 @@ def judge(target: Target, seen: Seen) -> Status:
         exit=code,
         epoch=leader.epoch if leader and not seen.down else None,
         leader=primary.node if primary else "",
-        sync="" if rule is None else f"sync ANY {rule.k} of {len(rule.voters)}" if rule.k else "not replicated",
+        sync="" if seen.down else promised.sync,
         survives=survivable(leader.sync, store_up=up, store_size=size, fresh=fresh) if leader else 0,
         store_up=up,
         store_size=size,
@@ -314,6 +329,8 @@ def judge(target: Target, seen: Seen) -> Status:
         next_step=_next_step(target, code),
         order=_order_text(seen),
         at=seen.at,
+        stakes=promised.stakes,
+        remarks=() if seen.down else promised.remarks,
     )
 
 

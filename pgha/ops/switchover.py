@@ -33,6 +33,9 @@ PHASES = {
 }
 
 
+PHASES_OF_FAILOVER = {"asked": "asked; waiting for the target's agent", "handed": "claimed, the target promotes"}
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A switchover that may be asked for. lag_bytes: of the target, by the primary's own view."""
@@ -153,7 +156,6 @@ def ask(store: Store, clock: Clock, target: Target, seen: Seen, chosen: Plan, *,
 
     Raises Busy when another came first, OutcomeUnknown when the store did not say.
     """
-    key = records.prefix(target.cluster) + "request"
     order = Order(
         kind="switchover",
         ident=secrets.token_hex(8),
@@ -164,8 +166,16 @@ def ask(store: Store, clock: Clock, target: Target, seen: Seen, chosen: Plan, *,
         asked_by=asked_by,
         asked_at=round(time.time(), 3),
     )
-    # The remains of an order that ended may be replaced; `plan` has seen that it did.
-    guard = Guard(key, seen.records.rev("request"))
+    return place(store, clock, target, order, over=seen.records.rev("request"))
+
+
+def place(store: Store, clock: Clock, target: Target, order: Order, *, over: int) -> Asked:
+    """Write the order, create-only. over: revision of the remains of one that ended, which it may replace.
+
+    Raises Busy when another came first, OutcomeUnknown when the store did not say.
+    """
+    key = records.prefix(target.cluster) + "request"
+    guard = Guard(key, over)
     done = store.commit([guard], [Write(key, records.dump_order(order))], deadline_s=clock.now_s() + READ_S)
     if isinstance(done, Conflict | Unknown):
         return _after_doubt(store, clock, target, order, done)
@@ -232,7 +242,7 @@ def watch(store: Store, clock: Clock, target: Target, asked: Asked, tell: Tell) 
         mine = found.order if found.order is not None and found.order.ident == asked.order.ident else None
         phase = mine.phase if mine else ""
         if mine is not None and phase != told and phase in PHASES:
-            tell(PHASES[phase], clock.now_s() - began)
+            tell(PHASES_OF_FAILOVER.get(phase, "") if mine.kind == "failover" else PHASES[phase], clock.now_s() - began)
             told = phase
         if is_done(found, asked.order):
             return clock.now_s() - began
@@ -242,7 +252,7 @@ def watch(store: Store, clock: Clock, target: Target, asked: Asked, tell: Tell) 
             why = f"no agent took it up within {TAKE_UP_S:g} s; the order is withdrawn"
             raise Refused("nothing was changed", why, target.command("list"))
     why = f"its phase was {told or 'unknown'}"
-    raise OutcomeUnknown(f"the switchover is not over after {end - began:.0f} s", why, target.command("list"))
+    raise OutcomeUnknown(f"the {asked.order.kind} is not over after {end - began:.0f} s", why, target.command("list"))
 
 
 def _check_end(store: Store, clock: Clock, target: Target, asked: Asked, found: records.Records) -> None:
@@ -256,7 +266,7 @@ def _check_end(store: Store, clock: Clock, target: Target, asked: Asked, found: 
     if mine is not None and mine.ident == order.ident:
         if mine.phase == "refused":
             withdraw(store, clock, target.cluster, asked)
-            raise Refused(f"{order.source} refused the switchover", mine.answer, target.command("list"))
+            raise Refused(f"the {order.kind} is refused", mine.answer, target.command("list"))
         return
     leader = found.leader
     if leader is None or leader.tenure is not Tenure.HELD or leader.holder.node == order.target:
@@ -269,5 +279,5 @@ def interrupted(store: Store, clock: Clock, target: Target, asked: Asked) -> Pgh
     """What Ctrl-C leaves: the order is withdrawn while nobody has taken it up, else it goes on."""
     if asked.order.phase == "asked" and withdraw(store, clock, target.cluster, asked):
         return PghaError("interrupted; the order is withdrawn, nothing was changed", code=Exit.INTERRUPTED)
-    state = "interrupted; the switchover goes on without this command"
+    state = f"interrupted; the {asked.order.kind} goes on without this command"
     return PghaError(state, "", target.command("list -w"), code=Exit.INTERRUPTED)

@@ -31,7 +31,7 @@ nodes:
   db4: 192.0.2.14
 etcd: {nodes: [db2, 3, db4], bin_dir: /opt/etcd, user: pgha, password: generate}
 ssh: {user: admin, key: ~/.ssh/my key, sudo: false, port: 2222}
-ha: {failover_after: 2min, durability: strict, copies: 3}
+ha: {failover_after: 2min, durability: strict, copies: 3, max_lag: 512kB}
 """.replace("Log.x", "log.x")
 
 
@@ -79,7 +79,7 @@ def test_everything_comes_back_as_it_was_written() -> None:
         ),
         etcd=EtcdSpec(("db2", "3", "db4"), user="pgha", password=Secret("generate"), bin_dir="/opt/etcd"),
         ssh=SshSpec("admin", "~/.ssh/my key", sudo=False, port=2222),
-        ha=HaSpec(120.0, "strict", 3),
+        ha=HaSpec(120.0, "strict", 3, 512 << 10),
         supervisor="systemd",
     )
 
