@@ -1,16 +1,20 @@
 """A control group for each host: systemd in a container must not meet another one in the same group.
 
 Works with version 2 of cgroups alone, and beside version 1 (there systemd's own hierarchy counts as well).
-Standard library only.
+May import `shell`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 
+from tests.hosts.shell import until
+
 PARENT = "pgha-hosts"
+GONE_S = 20.0
 
 
 def _hierarchies() -> list[Path]:
@@ -24,22 +28,31 @@ def _hierarchies() -> list[Path]:
     return found
 
 
-def join(name: str) -> None:
-    """Put this process, and what it starts, into the group of this name."""
-    for root in _hierarchies():
-        group = root / PARENT / name
+def make(name: str) -> list[Path]:
+    """The group of this name; gives the files into which a process that joins it writes its number."""
+    groups = [root / PARENT / name for root in _hierarchies()]
+    for group in groups:
         group.mkdir(parents=True, exist_ok=True)
-        (group / "cgroup.procs").write_text(str(os.getpid()))
+    return [group / "cgroup.procs" for group in groups]
 
 
 def remove(name: str) -> None:
     """The group and those that a host's systemd made in it are gone; they must be empty."""
     for root in _hierarchies():
         group = root / PARENT / name
-        for folder, _, _ in os.walk(group, topdown=False):
-            os.rmdir(folder)
+        until(partial(_is_gone, group), within_s=GONE_S, what=f"{group} is empty")
         with contextlib.suppress(OSError):
             group.parent.rmdir()
+
+
+def _is_gone(group: Path) -> bool:
+    """Try; a process that was just killed keeps its group for a moment."""
+    try:
+        for folder, _, _ in os.walk(group, topdown=False):
+            os.rmdir(folder)
+    except OSError:
+        return False
+    return True
 
 
 def left(prefix: str) -> list[str]:

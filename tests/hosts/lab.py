@@ -94,8 +94,7 @@ class Lab:
             fresh.append(self.hosts[spec.name])
         self._save()
         public = self.key.with_suffix(".pub").read_text()
-        for host in fresh:
-            self._trust(host, host.make(grown[host.kind], self.hosts_file(), public))
+        self._each(fresh, lambda host: self._trust(host, host.make(grown[host.kind], self.hosts_file(), public)))
         for host in self.hosts.values():
             if host not in fresh and os.path.ismount(host.disk):
                 (host.disk / "etc/hosts").write_text(self.hosts_file())

@@ -29,6 +29,11 @@ def address(number: int) -> str:
     return f"198.18.0.{10 + number}"
 
 
+def _hardware(at: str) -> str:
+    """A network card's address: the same whenever it is plugged in, so that nobody remembers a wrong one."""
+    return "02:00:" + ":".join(f"{int(part):02x}" for part in at.split("."))
+
+
 def namespace_file(name: str) -> Path:
     """Where `ip netns` keeps the namespace."""
     return Path("/run/netns", name)
@@ -85,7 +90,7 @@ class Network:
         """The bridge, with the operator's address."""
         must(["ip", "netns", "add", self.operator])
         self._ip("link", "set", "lo", "up")
-        self._ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
+        self._ip("link", "add", BRIDGE, "address", _hardware(OPERATOR), "type", "bridge", "forward_delay", "0")
         self._ip("addr", "add", f"{OPERATOR}/{PREFIX}", "dev", BRIDGE)
         self._ip("link", "set", BRIDGE, "up")
         self._nft(f"add table netdev {TABLE}")
@@ -96,6 +101,7 @@ class Network:
         name, cable = self.namespace(host), self.cable(host)
         must(["ip", "netns", "add", name])
         self._ip("link", "add", cable, "type", "veth", "peer", "name", NIC, "netns", name)
+        must(["ip", "-n", name, "link", "set", NIC, "address", _hardware(at)])
         self._ip("link", "set", cable, "master", BRIDGE)
         must(["ip", "-n", name, "link", "set", "lo", "up"])
         must(["ip", "-n", name, "addr", "add", f"{at}/{PREFIX}", "dev", NIC])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,27 +21,22 @@ def spawn(argv: Sequence[str], *, env: dict[str, str], output: int, keep: Sequen
 
     The program has nothing to read, `output` to write, and the open files of `keep`; `group`: its control group.
     """
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    try:
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        if group:
-            cgroups.join(group)
-        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        for fd in keep:
-            os.set_inheritable(fd, True)
-        os.chdir("/")
-        os.execvpe(argv[0], list(argv), {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", **env})
-    except OSError as e:
-        os.write(output, f"{argv[0]}: {e}\n".encode())
-    finally:
-        os._exit(127)
+    wrapped = ["setsid", "--fork", *argv]
+    if group:
+        files = [str(path) for path in cgroups.make(group)]
+        launch = [sys.executable, "-I", str(Path(__file__).with_name("launch.py")), str(len(files)), *files]
+        wrapped = ["setsid", "--fork", *launch, *argv]
+    subprocess.run(
+        wrapped,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        cwd="/",
+        env={"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", **env},
+        pass_fds=keep,
+        timeout=END_S,
+        check=True,
+    )
 
 
 def pids() -> list[int]:
