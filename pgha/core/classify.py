@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgha.core import bids, cover, pause, voters
-from pgha.core.model import Copy, Member, Order, Seal, Tenure, parse_standby_name
+from pgha.core.model import Copy, Leader, Member, Order, Seal, Tenure, parse_standby_name
 from pgha.core.observation import Observation, StoreView
 from pgha.core.server import Running
 from pgha.core.situation import Bid, Budget, Duty, Holder, Path, Server, Situation, Store
@@ -200,7 +200,25 @@ def _path(obs: Observation) -> Path:
         return Path.FOLLOW
     if not leader.checkpointed:
         return Path.UNKNOWN  # redteam 7: before it pg_rewind of 13 to 15 finds nothing to do
+    if _is_needed(obs, leader):
+        return Path.NEEDED
     return Path.CLONE if obs.rewound or obs.copy in leader.kept else Path.REWIND
+
+
+def _is_needed(obs: Observation, leader: Leader) -> bool:
+    """An entry of `sync` names this copy: should the holder die now, what it has may be all there is of a commit.
+
+    The holder drops such entries within moments, once others have all that they promise. Under `strict` with no voter
+    left it never could: then this very copy is to become one (redteam 17).
+    """
+    view = obs.store
+    if view is None or obs.copy is None or all(obs.copy not in (r.holder, *r.voters) for r in leader.sync):
+        return False
+    told = view.members.get(leader.holder.node)
+    if view.settings.durability != "strict" or told is None:
+        return True
+    there = {parse_standby_name(name) for name, (state, _) in told.standbys.items() if state == "streaming"}
+    return any((voter, leader.epoch) in there for voter in leader.sync[-1].voters)
 
 
 def followers(obs: Observation) -> tuple[voters.Follower, ...]:

@@ -85,6 +85,7 @@ class Rule(Enum):
     R580_REWIND = (Action.REWIND, "the position lies beyond the fork: the directory is rewound")
     R590_CLONE = (Action.CLONE, "the position lies beyond the fork and can't be rewound: the holder is cloned")
     R595_WAIT_PATH = (Action.NONE, "the holder has not said enough yet to follow it")
+    R597_KEEP = (Action.NONE, "an entry of sync names this copy: it stays as it is until others have what it may hold")
     R600_WAIT_CLAIMANT = (Action.NONE, "another node has claimed and is about to be writable")
     R610_NO_DATA = (Action.NONE, "no data directory and nobody to clone: waits for a primary")
     R615_PAUSED_STANDBY = (Action.NONE, "paused: this node's server is neither started, ended nor rebuilt")
@@ -247,6 +248,7 @@ _PATHS = {
     Path.REWIND: Rule.R580_REWIND,
     Path.CLONE: Rule.R590_CLONE,
     Path.UNKNOWN: Rule.R595_WAIT_PATH,
+    Path.NEEDED: Rule.R597_KEEP,
 }
 
 

@@ -73,6 +73,7 @@ class Path(Enum):
     FOLLOW = "at or below the fork"
     REWIND = "beyond the fork"
     CLONE = "beyond the fork, and a rewind is not possible"
+    NEEDED = "beyond the fork, and an entry of sync still names this copy"
 
 
 class Duty(Enum):
@@ -98,7 +99,7 @@ class Budget(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One of 384,384; each is mapped to exactly one rule."""
+    """One of 480,480; each is mapped to exactly one rule."""
 
     store: Store
     holder: Holder

@@ -194,7 +194,7 @@ def test_a_kept_copy_stays_so_until_its_node_has_another_directory() -> None:
 
 
 def test_a_kept_copy_that_has_diverged_is_cloned_and_never_rewound() -> None:
-    forked = key(N2, position=Position(EPOCH, END + 500), forks=((4, END),))
+    forked = key(N2, sync=(Rule(N2, frozenset({N3}), 1),), position=Position(EPOCH, END + 500), forks=((4, END),))
     diverged = measured(END + 1, forked, timeline=4)
     assert situation(diverged).path is Path.REWIND
     assert situation(diverged, store__leader__kept=(N1,)).path is Path.CLONE

@@ -21,7 +21,6 @@ from tests.core.builders import (
     TIMING,
     but,
     key,
-    measured,
     member,
     primary,
     seal,
@@ -282,76 +281,6 @@ def test_other_voters_that_live_have_a_moment_to_be_named_in_the_claim() -> None
     assert found == [Bid.YIELDING, Bid.COVERED, Bid.COVERED]
     without_n3 = sealed(END, leader, bid_s=0.0, now_s=0.0, store__members={"n1": member(N1, seal(N1))})
     assert situation(without_n3).bid is Bid.COVERED, "who is no member is not waited for"
-
-
-# -- path -------------------------------------------------------------------------------------------------------
-
-FORKED = key(N2, position=Position(EPOCH, END + 500), forks=((3, 100), (4, END)))
-
-
-@pytest.mark.parametrize(
-    ("timeline", "lsn", "expected"),
-    [
-        (4, END - 1, Path.FOLLOW),
-        (4, END, Path.FOLLOW),
-        (4, END + 1, Path.REWIND),
-        (EPOCH, END + 500, Path.FOLLOW),
-        (EPOCH, END + 501, Path.UNKNOWN),  # the key's position is up to K old
-        (3, 100, Path.FOLLOW),
-        (3, 101, Path.REWIND),
-        (4, END + 501, Path.REWIND),
-        (2, 1, Path.REWIND),
-        (EPOCH + 1, 1, Path.REWIND),
-    ],
-)
-def test_following_is_decided_by_the_fork(timeline: int, lsn: int, expected: Path) -> None:
-    assert situation(measured(lsn, FORKED, timeline=timeline)).path is expected
-
-
-def test_beyond_the_fork_one_rewind_is_tried_then_a_clone_and_nothing_before_the_first_checkpoint() -> None:
-    obs = measured(END + 1, FORKED, timeline=4)
-    assert situation(obs, store__leader__checkpointed=False).path is Path.UNKNOWN
-    assert situation(obs, store__leader__checkpointed=False, rewound=1).path is Path.UNKNOWN
-    assert situation(obs, rewound=0).path is Path.REWIND
-    assert situation(obs, rewound=1).path is Path.CLONE
-
-
-@pytest.mark.parametrize("tenure", [Tenure.CLAIMED, Tenure.RELEASED])
-def test_nobody_is_followed_who_does_not_hold(tenure: Tenure) -> None:
-    assert situation(measured(END, key(N2, tenure=tenure))).path is Path.UNKNOWN
-    assert situation(measured(END, key(N2)), store__leader=None).path is Path.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, Path.FOLLOW),
-        ({"store__leader": None}, Path.UNKNOWN),
-        ({"store__leader__tenure": Tenure.CLAIMED}, Path.UNKNOWN),
-        ({"store__leader__tenure": Tenure.RELEASED}, Path.UNKNOWN),
-        ({"store__leader__epoch": EPOCH + 1, "store__leader__tenure": Tenure.CLAIMED}, Path.UNKNOWN),
-        ({"store__leader__epoch": EPOCH + 1}, Path.CLONE),
-        ({"server__job_failed": "no space"}, Path.CLONE),
-        ({"failed_starts": limits.CATCH_UP_STARTS}, Path.FOLLOW),
-        ({"failed_starts": limits.CATCH_UP_STARTS + 1}, Path.CLONE),
-    ],
-)
-def test_a_rewound_directory_is_completed_by_its_source_alone(changes: dict[str, object], expected: Path) -> None:
-    obs = standby(server__running=Running.DOWN, memory__catch_up=EPOCH)
-    obs = but(obs, memory__catch_up_data=obs.copy.data if obs.copy else "")
-    assert situation(obs, **changes).path is expected
-
-
-def test_a_clone_made_of_a_rewound_directory_needs_no_completing() -> None:
-    """Another data id: the note was about the directory before (simulator, F2)."""
-    obs = standby(server__running=Running.DOWN, memory__catch_up=EPOCH, memory__catch_up_data="before")
-    assert situation(obs).path is Path.UNKNOWN
-
-
-def test_once_measured_a_rewound_directory_is_like_any_other() -> None:
-    obs = measured(END, key(N2))
-    data = obs.copy.data if obs.copy else ""
-    assert situation(obs, memory__catch_up=EPOCH - 1, memory__catch_up_data=data).path is Path.FOLLOW
 
 
 # -- budget -----------------------------------------------------------------------------------------------------

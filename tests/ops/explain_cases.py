@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pgha.core.decide import Rule
 from pgha.core.model import Copy, Event, Leader, Member, Order, Position, Seal, Tenure
+from pgha.core.model import Rule as SyncRule
 from pgha.ops.status import SILENT_S, Seen
 from pgha.ports import StoreHealth
 from pgha.records import Problem
@@ -71,7 +72,8 @@ def _n1(rule: Rule, **changes: object) -> Seen:
     return look(told("n1", rule, **changes))
 
 
-_FORKED = key(forks=((2, LSN - 100),))
+_NAMED = key(forks=((2, LSN - 100),))
+_FORKED = replace(_NAMED, sync=(SyncRule(copy("n1"), frozenset({copy("n3")}), 1),))
 _BEYOND = Position(2, LSN)
 
 # rule: (node that follows it, the look)
@@ -120,6 +122,7 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R580_REWIND: ("n2", look(down("n2", Rule.R580_REWIND, "waiting", position=_BEYOND), leader=_FORKED)),
     Rule.R590_CLONE: ("n2", look(down("n2", Rule.R590_CLONE, "waiting", position=_BEYOND), leader=_FORKED)),
     Rule.R595_WAIT_PATH: ("n2", look(down("n2", Rule.R595_WAIT_PATH, "waiting", position=Position(3, LSN + 1)))),
+    Rule.R597_KEEP: ("n2", look(down("n2", Rule.R597_KEEP, "waiting", position=_BEYOND), leader=_NAMED)),
     Rule.R600_WAIT_CLAIMANT: ("n2", look(down("n2", Rule.R600_WAIT_CLAIMANT, "waiting"), leader=CLAIMED)),
     Rule.R610_NO_DATA: ("n2", look(down("n2", Rule.R610_NO_DATA, data=""), leader=FREE)),
     Rule.R615_PAUSED_STANDBY: ("n2", look(down("n2", Rule.R615_PAUSED_STANDBY), leader=PAUSED)),
