@@ -60,7 +60,7 @@ def pgha(*words: str, within_s: float = 60.0) -> Said:
 
 
 class Cluster:
-    """Three nodes and three etcd members. `up` makes it, `down` leaves nothing."""
+    """Three nodes (or as many as asked for), each with an etcd member. `up` makes it, `down` leaves nothing."""
 
     def __init__(self) -> None:
         self.root = ""
@@ -69,14 +69,18 @@ class Cluster:
 
     # -- its life --------------------------------------------------------------------------------------------
 
-    def up(self) -> None:
+    def up(self, nodes: int = 3) -> None:
         """Make it, with the writing client's role and table."""
         self.root = tempfile.mkdtemp(prefix="pgha-lb-", dir="/var/tmp")
         os.rmdir(self.root)
         bin_dir = os.environ.get(PG_BIN, "")
-        said = pgha("demo", "up", "--dir", self.root, *(["--pg-bin", bin_dir] if bin_dir else []), within_s=UP_S)
+        words = ["--nodes", str(nodes), *(["--pg-bin", bin_dir] if bin_dir else [])]
+        said = pgha("demo", "up", "--dir", self.root, *words, within_s=UP_S)
         assert said.code == 0, said.text
-        path = f"{self.root}/inventory.yaml"
+        self.adopt(f"{self.root}/inventory.yaml")
+
+    def adopt(self, path: str) -> None:
+        """A cluster that was made from this inventory."""
         found = inventory.parse(Path(path).read_text(), path)
         assert found.local is not None
         self.host = LocalHost(found.local.user)
