@@ -46,7 +46,8 @@ GUARD_KNOWS = ("pgha.watchdog.guard*", "pgha.watchdog", "pgha.errors.*")
 _ADAPTERS = "adapters/*.py"
 _LOCAL = ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", *GUARD, "watchdog/main.py")
 # An operator's move waits, with a deadline.
-_WAITING = tuple(f"ops/{n}.py" for n in ("switchover", "status", "bootstrap", "procs", "demo", "drill*", "failover"))
+_MOVES = ("switchover", "failover", "pausing", "status", "bootstrap", "procs", "demo", "drill*")
+_WAITING = tuple(f"ops/{n}.py" for n in _MOVES)
 _LINK = "watchdog/link.py"  # the agent's end of the pipe to its guard
 _CLOCKED = (_ADAPTERS, *GUARD, _LINK, "watchdog/main.py", "watchdog/agent_main.py", "cli/*.py", *_PROCESSES, *_WAITING)
 # Where ids and passwords are made.
@@ -54,7 +55,7 @@ _CHANCE = (
     _ADAPTERS,
     "watchdog/agent_main.py",
     "cli/*.py",
-    *(f"ops/{n}.py" for n in ("bootstrap", "failover", "newdata", "preflight", "switchover")),
+    *(f"ops/{n}.py" for n in ("bootstrap", "failover", "newdata", "pausing", "preflight", "switchover")),
 )
 # The local half of the moves: looks at /proc and at the files of nodes on this machine.
 _THIS_MACHINE = ("ops/procs.py", "ops/local_nodes.py", "ops/preflight.py", "ops/demo.py")
@@ -106,6 +107,7 @@ _WALL_CLOCK = (
     "ops/status.py",
     "ops/switchover.py",
     "ops/failover.py",
+    "ops/pausing.py",
 )
 
 NAMES: dict[str, tuple[str, ...]] = {

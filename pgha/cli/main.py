@@ -32,6 +32,8 @@ COMMANDS = {
     "history": ("pgha.cli.history", "Show past take-overs: when, why, how long."),
     "switchover": ("pgha.cli.switchover", "Move the primary to another node, planned."),
     "failover": ("pgha.cli.failover", "Give the cluster a primary when it can't by itself."),
+    "pause": ("pgha.cli.pause", "Leave all servers alone for a while, with a reason."),
+    "resume": ("pgha.cli.resume", "End a pause, also one whose holder is gone."),
     "config": ("pgha.cli.config", "Show and change the settings of a running cluster."),
     "dsn": ("pgha.cli.dsn", "Print the connection string for clients."),
     "drill": ("pgha.cli.drill", "Cause a fault, write all the while, measure the outage."),

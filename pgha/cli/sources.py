@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgha import nodefile
 from pgha.cli.options import Choice
-from pgha.errors import UsageError
+from pgha.errors import Exit, PghaError, UsageError
 from pgha.ops.target import Target, from_inventory, from_node_file
 
 if TYPE_CHECKING:
@@ -129,3 +129,19 @@ def machine_for(inventory: Inventory) -> Machine:
         open_store=open_store,
         keep=lambda path: JsonKeep(path, host.owner),
     )
+
+
+def agreed(lines: list[str], choice: Choice, *, dry_run: bool) -> bool:
+    """Show the plan; go on? Not with --dry-run; -y answers. Raises PghaError when the operator declines."""
+    from pgha import render
+
+    if dry_run:
+        for line in lines:
+            print(line)
+        return False
+    if choice.yes:
+        for line in lines:
+            render.note(line)
+    elif not render.confirm(lines):
+        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
+    return True

@@ -163,6 +163,8 @@ def _key_is_free(seen: Seen) -> bool:
         return False
     if hearing_nothing(seen):
         return True
+    if leader.paused is not None:
+        return False
     return leader.tenure is Tenure.RELEASED or not is_fresh(seen.records.members.get(leader.holder.node), seen.at)
 
 
@@ -361,6 +363,8 @@ def _next_step(target: Target, seen: Seen, status: Status, nodes: Iterable[NodeA
         return _etcdctl(target, "endpoint health")
     if found.leader is None or any(n.astray for n in nodes):
         return _etcdctl(target, f"get --prefix {records.prefix(target.cluster)} --keys-only")
+    if status.paused is not None and gap is None:
+        return status.next_step
     if status.exit is Exit.OK and gap is None:
         return target.command("list -w") if status.order else ""
     if gap is not None:

@@ -21,7 +21,7 @@ from pgha.errors import Exit, PghaError, Refused, StoreUnreachable, UsageError
 from pgha.ops.explain import ASTRAY, Absent, about, fill, find_gap, hearing_nothing
 from pgha.ops.observed import STANDBY, timing_of, view_of
 from pgha.ops.status import Seen, is_fresh
-from pgha.ops.switchover import BUDGET_S, Asked, busy, place
+from pgha.ops.switchover import BUDGET_S, Asked, busy, place, refuse_paused
 from pgha.ops.target import Target
 from pgha.ports import Clock, Store
 
@@ -154,6 +154,7 @@ def _check_holder(target: Target, seen: Seen, leader: Leader) -> None:
     name, h_s = leader.holder.node, timing_of(seen.records).h_s
     if leader.tenure is Tenure.RELEASED or hearing_nothing(seen):
         return
+    refuse_paused(target, seen)
     member = seen.records.members.get(name)
     age = "has never reported" if member is None else f"reported {max(0.0, seen.at - member.written_at):.1f} s ago"
     wait = f"if it is gone, others take over by themselves {h_s:g} s after its last renewal"

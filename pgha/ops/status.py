@@ -15,6 +15,7 @@ from pgha import records
 from pgha.core import decide
 from pgha.core.model import Copy, Leader, Member, Rule, Tenure, format_lsn, parse_standby_name
 from pgha.errors import Exit
+from pgha.ops.paused import Paused, paused
 from pgha.ops.promise import WRITES_WAIT, promise
 from pgha.ops.target import NodeRef, Target
 from pgha.ports import Clock, Store, StoreDown, StoreHealth
@@ -74,6 +75,7 @@ class Status:
     order: str = ""
     at: float = field(default=0.0)
     stakes: int | None = None
+    paused: Paused | None = None
     remarks: tuple[str, ...] = ()
 
     def sentence(self) -> str:
@@ -120,6 +122,7 @@ class Status:
             "store": {"up": self.store_up, "size": self.store_size},
             "nodes": rows,
             "order": self.order or None,
+            "paused": self.paused.as_dict() if self.paused else None,
             "at_stake_bytes": self.stakes,
             "remarks": list(self.remarks),
             "notes": list(self.notes),
@@ -252,11 +255,14 @@ def _no_primary(seen: Seen) -> list[str]:
     if leader is None:
         return ["there is no leader key" if seen.records.cluster else "the store does not know this cluster"]
     name = leader.holder.node
+    member = seen.records.members.get(name)
     if leader.tenure is Tenure.CLAIMED:
         return [f"{name} has claimed epoch {leader.epoch} and is not writable yet"]
     if leader.tenure is Tenure.RELEASED:
         return [f"{name} has released the leader key ({leader.reason or 'no reason given'}); nobody has taken over yet"]
-    age = _age(seen.records.members.get(name), seen.at)
+    if leader.paused is not None and member is not None and is_fresh(member, seen.at):
+        return [f"{name} holds the leader key, its server is not writable ({member.state})"]
+    age = _age(member, seen.at)
     return [f"{name} holds the leader key and has not reported" + ("" if age is None else f" for {age:.0f} s")]
 
 
@@ -284,11 +290,11 @@ def judge(target: Target, seen: Seen) -> Status:
     """What the look means. Pure."""
     up, size = sum(m.reachable for m in seen.health.members), len(seen.health.members) or len(target.store.endpoints)
     found, leader = seen.records, seen.records.leader
+    pause = pause_of(seen)
     primary = None if seen.down else primary_of(seen)
-    known = {ref.name for ref in target.nodes}
-    others = [m for name, m in sorted(found.members.items()) if name not in known]
-    strangers = [NodeRef(m.node, m.host, m.port, m.nofailover) for m in others]
-    refs = (*target.nodes, *strangers)
+    if pause is not None and primary is not None and not primary.primary:
+        primary = None  # it stays so until the pause is over
+    refs = _refs(target, seen)
     rows = tuple(_row(ref, seen, primary) for ref in refs)
     nofailover = frozenset(ref.name for ref in refs if ref.nofailover)
     notes = _disagreements(target, seen, primary)
@@ -313,6 +319,8 @@ def judge(target: Target, seen: Seen) -> Status:
             verdict, code = WRITES_WAIT, Exit.NO_PRIMARY
         elif notes or any(row.alert for row in rows):
             verdict, code = "degraded", Exit.DEGRADED
+    if pause is not None:
+        verdict, code, notes = pause.judged(verdict, code, notes)
     fresh = frozenset(m.node for m in found.members.values() if is_fresh(m, seen.at))
     return Status(
         cluster=target.cluster,
@@ -326,12 +334,27 @@ def judge(target: Target, seen: Seen) -> Status:
         store_size=size,
         rows=rows,
         notes=tuple(notes),
-        next_step=_next_step(target, code),
+        next_step=pause.resume(target) if pause else _next_step(target, code),
         order=_order_text(seen),
         at=seen.at,
         stakes=promised.stakes,
+        paused=pause,
         remarks=() if seen.down else promised.remarks,
     )
+
+
+def pause_of(seen: Seen) -> Paused | None:
+    """The pause, if the store shows one."""
+    leader = None if seen.down else seen.records.leader
+    member = seen.records.members.get(leader.holder.node) if leader is not None else None
+    return paused(leader, member, seen.at, reports=is_fresh(member, seen.at))
+
+
+def _refs(target: Target, seen: Seen) -> tuple[NodeRef, ...]:
+    """The nodes that should be there, and those that report besides."""
+    known = {ref.name for ref in target.nodes}
+    others = [m for name, m in sorted(seen.records.members.items()) if name not in known]
+    return (*target.nodes, *(NodeRef(m.node, m.host, m.port, m.nofailover) for m in others))
 
 
 def _unknown(ref: NodeRef) -> Row:
@@ -344,7 +367,8 @@ def _order_text(seen: Seen) -> str:
         return ""
     age = max(0.0, seen.at - order.asked_at)
     asked = f"asked {age:.0f} s ago by {order.asked_by or 'somebody'}"
-    return f"{order.kind} {order.source} to {order.target}: {order.phase}, {asked}"
+    to = f" to {order.target}" if order.target else ""
+    return f"{order.kind} {order.source}{to}: {order.phase}, {asked}"
 
 
 def _next_step(target: Target, code: Exit) -> str:

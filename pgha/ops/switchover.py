@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pgha import records
 from pgha.core.model import Leader, Member, Order, Tenure
 from pgha.errors import Busy, Exit, OutcomeUnknown, PghaError, Refused, RolledBack, StoreUnreachable, UsageError
-from pgha.ops.status import Seen, is_fresh, primary_of, standbys_of, voters_of
+from pgha.ops.status import Seen, is_fresh, pause_of, primary_of, standbys_of, voters_of
 from pgha.ops.target import Target
 from pgha.ports import Clock, Conflict, Guard, Store, StoreDown, Unknown, Write
 
@@ -68,6 +68,7 @@ def plan(target: Target, seen: Seen, to: str | None) -> Plan:
     leader, order = seen.records.leader, seen.records.order
     if order is not None and order.phase not in ("done", "refused"):
         raise busy(order, seen.at)
+    refuse_paused(target, seen)
     primary = primary_of(seen)
     if leader is None or primary is None or not primary.primary:
         why = "nobody holds the leader key and reports as primary"
@@ -90,11 +91,18 @@ def plan(target: Target, seen: Seen, to: str | None) -> Plan:
     return Plan(primary.node, chosen.member.node, leader.epoch, chosen.lag_bytes)
 
 
+def refuse_paused(target: Target, seen: Seen) -> None:
+    """Raises Refused while the cluster is paused: nobody may take over."""
+    pause = pause_of(seen)
+    if pause is not None:
+        raise Refused("the cluster is paused", pause.text, pause.resume(target))
+
+
 def busy(order: Order, at: float) -> Busy:
     """Another operator's order is at work."""
     who = order.asked_by or "somebody"
     return Busy(
-        f"a {order.kind} is in progress: {order.source} to {order.target}",
+        f"a {order.kind} is in progress: {order.source}{' to ' if order.target else ''}{order.target}",
         f"asked by {who} {max(0.0, at - order.asked_at):.0f} s ago, phase {order.phase}",
         "wait for its end: pgha list",
     )
@@ -207,7 +215,7 @@ def withdraw(store: Store, clock: Clock, cluster: str, asked: Asked) -> bool:
 Tell = Callable[[str, float], None]
 
 
-def _look(store: Store, clock: Clock, target: Target, since: int, *, end: float) -> records.Records | None:
+def look(store: Store, clock: Clock, target: Target, since: int, *, end: float) -> records.Records | None:
     """The next change under the prefix, or None when the store is silent at the moment."""
     root = records.prefix(target.cluster)
     if since:
@@ -235,7 +243,7 @@ def watch(store: Store, clock: Clock, target: Target, asked: Asked, tell: Tell) 
     began = clock.now_s()
     end, since, told = began + asked.order.budget_s + 5.0, 0, ""
     while clock.now_s() < end:
-        found = _look(store, clock, target, since, end=end)
+        found = look(store, clock, target, since, end=end)
         if found is None:
             continue
         since = found.revision

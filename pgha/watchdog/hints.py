@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 
 KEPT = 16
-LEADER = ("holder", "incarnation", "epoch", "tenure", "sync", "clean", "checkpointed", "target")
+LEADER = ("holder", "incarnation", "epoch", "tenure", "sync", "clean", "checkpointed", "target", "paused")
 MEMBER = ("incarnation", "data", "state", "primary", "seal", "upstream_epoch", "rule", "problem")
 
 
@@ -32,7 +32,7 @@ class Hints:
         fields = LEADER if name == "leader" else MEMBER if name.startswith("members/") else ()
         try:
             body = json.loads(value)
-            essence = [body.get(f) for f in fields]
+            essence = [_essence(body.get(f)) for f in fields]
         except (ValueError, AttributeError, RecursionError):
             return False
         same = bool(fields) and self._last.get(name) == essence
@@ -42,3 +42,8 @@ class Hints:
     def first_seen_s(self, revision: int) -> float | None:
         """When the leader key's revision arrived here; None when it was not heard of."""
         return self._arrived.get(revision)
+
+
+def _essence(value: object) -> object:
+    """Of a pause all but what is left of it, which goes down with every beat."""
+    return {k: v for k, v in value.items() if k != "left_s"} if isinstance(value, dict) else value

@@ -181,7 +181,7 @@ PAGES: Mapping[str, Seen] = {
     "restored": look(*(told(n, Rule.R210_RESTORED) for n in ("n1", "n2", "n3"))),
     "foreign": look(told("n3", Rule.R200_FOREIGN)),
     "paused": look(told("n1", Rule.R390_PAUSED), leader=PAUSED),
-    "paused-without-primary": look(down("n1", Rule.R390_PAUSED), told("n2", Rule.R615_PAUSED_STANDBY), leader=PAUSED),
+    "paused-without-primary": look(down("n1", Rule.R390_PAUSED), told("n2", state="following"), leader=PAUSED),
     "paused-holder-gone": look(HELD_SILENT, leader=PAUSED),
     "order": look(told("n1", Rule.R410_PREPARE), asked=order(phase="accepted")),
     "cloning": look(told("n1", standbys=ONLY_N2), down("n3", Rule.R230_BUSY, "cloning", problem="copying 41 of 77 MB")),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgha import records
-from pgha.core.model import Copy, Leader, Member, Position, Tenure
+from pgha.core.model import Copy, Leader, Member, Pause, Position, Tenure
 from pgha.watchdog.hints import KEPT, Hints
 from tests.core.builders import key, member
 
@@ -32,6 +32,13 @@ def test_a_renewal_is_a_heartbeat_and_dates_its_revision() -> None:
     renewed = later(leader, position=Position(leader.epoch, leader.position.lsn + 99))
     assert of.is_heartbeat(ROOT + "leader", records.dump_leader(renewed), 8)
     assert (of.first_seen_s(7), of.first_seen_s(8), of.first_seen_s(9)) == (100.0, 101.0, None)
+
+
+def test_what_is_left_of_a_pause_wakes_nobody_and_its_begin_and_end_do() -> None:
+    of, pause = hints(), Pause("p1", "new kernel", "anna@desk", 1.7e9, 600.0, 600.0)
+    told = [key(), *(key(paused=replace(pause, left_s=s)) for s in (600.0, 599.0, 0.0)), key()]
+    dull = [of.is_heartbeat(ROOT + "leader", records.dump_leader(leader), n) for n, leader in enumerate(told)]
+    assert dull == [False, False, True, True, False]
 
 
 @pytest.mark.parametrize(
