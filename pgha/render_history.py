@@ -38,7 +38,7 @@ def _why(event: Event) -> str:
     if event.asked_by and event.asked_by not in event.reason:
         parts.append(f"asked by {event.asked_by}")
     if event.loss_bytes:
-        parts.append(f"up to {bytes_text(event.loss_bytes)} lost")
+        parts.append(f"estimated loss {bytes_text(event.loss_bytes)} of WAL")
     return "; ".join(parts)
 
 

@@ -64,11 +64,13 @@ def ordered(obs: Observation, view: StoreView, seal: Seal, seals: Sequence[Seal]
 
 
 def to_keep(view: StoreView, seal: Seal, seals: Sequence[Seal]) -> tuple[Copy, ...]:
-    """The copies that may alone hold what a claim with this seal gives up, besides those kept already."""
+    """The copies that may alone hold what a claim with this seal gives up, besides those kept already: whoever is named
+    or is there and is not known to be at or below the seal. (Only what lies beyond the fork is ever put aside.)
+    """
     leader = view.leader
     assert leader is not None
     counted = {s.copy for s in seals if s.position <= seal.position} | {seal.copy}
-    named = {leader.holder}
+    named = {leader.holder} | {m.copy for m in view.members.values() if m.data}
     for i, rule in enumerate(leader.sync):
         named |= rule.voters | {later.holder for later in leader.sync[i:]}
     return tuple(sorted((named - counted) | set(still_kept(view))))

@@ -41,7 +41,8 @@ def promise(
         note = (
             f"durability strict: commits wait, {_confirming(leader, primary)} of {max(rule.k, 1)} voters confirm them"
         )
-        return Promise(WRITES_WAIT, waits=True, notes=(note,), remarks=remarks)
+        text = f"sync ANY {rule.k} of {len(rule.voters)}" if rule.voters else "no voters"
+        return Promise(text, waits=True, notes=(note,), remarks=remarks)
     return Promise(f"sync ANY {rule.k} of {len(rule.voters)}" if rule.k else "not replicated", remarks=remarks)
 
 

@@ -181,7 +181,9 @@ def test_every_copy_that_may_alone_have_what_was_given_up_is_kept() -> None:
     assert kept_by(ordered()) == (N2, N3)
     below = {"n1": member(N1, seal(N1)), "n3": member(N3, seal(N3, END - 1))}
     assert kept_by(ordered(store__members=below)) == (N2,), "n1 has all that n3 has"
-    assert kept_by(ordered(leader=NOTHING)) == (N2,)
+    assert kept_by(ordered(leader=NOTHING)) == (N2, N3), "n3 has not sealed, so nobody knows"
+    ahead = {"n1": member(N1, seal(N1)), "n3": member(N3, seal(N3, END + 1))}
+    assert kept_by(ordered(leader=NOTHING, store__members=ahead)) == (N2, N3)
 
 
 def test_a_kept_copy_stays_so_until_its_node_has_another_directory() -> None:

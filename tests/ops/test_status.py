@@ -16,6 +16,8 @@ from tests.ops.cases import HEALTH, LSN, MUTE, NOW, TARGET, copy, leader, member
 from tests.support import golden
 
 SILENT = NOW - SILENT_S - 5.0
+FOLLOWED = {copy("n2").standby_name(3): ("streaming", LSN - 4096), copy("n3").standby_name(3): ("streaming", LSN - 9)}
+FAR = {copy("n2").standby_name(3): ("streaming", LSN - (17 << 20)), copy("n3").standby_name(3): ("streaming", LSN)}
 LOOKS: dict[str, Seen] = {
     "healthy": seen(),
     "standby-silent": seen(member("n3", written_at=SILENT), key=leader("n2")),
@@ -33,6 +35,21 @@ LOOKS: dict[str, Seen] = {
     "store-down": replace(seen(), down="no answer within 2 s", health=StoreHealth(False, (MUTE, MUTE, MUTE))),
     "junk-keys": seen(problems=(records.Problem("members/n9", "not a JSON object\x1b[2J"),)),
     "switchover-asked": seen(asked=order()),
+    "strict-waits": seen(
+        member("n1", standbys={}),
+        member("n2", written_at=SILENT),
+        member("n3", written_at=SILENT),
+        durability="strict",
+    ),
+    "async": seen(
+        member("n1", standbys=FOLLOWED),
+        key=leader(sync=(), loss_bytes=24576, forks=((2, LSN - 99),)),
+        durability="async",
+    ),
+    "async-nobody": seen(
+        member("n1", standbys=FAR), member("n3", nofailover=True), key=leader(sync=()), durability="async"
+    ),
+    "kept": seen(member("n2", kept=("data.kept-d7-a1b2c3",)), key=leader(kept=(copy("n3"), Copy("n2", "d7")))),
     "long-names": seen(
         member("n3", node="a-node-with-quite-a-long-name-of-40-chars", state="rewinding", problem="pg_rewind: 12 %")
     ),
@@ -58,6 +75,10 @@ EXITS = {
     "store-down": Exit.STORE,
     "junk-keys": Exit.DEGRADED,
     "switchover-asked": Exit.OK,
+    "strict-waits": Exit.NO_PRIMARY,
+    "async": Exit.OK,
+    "async-nobody": Exit.DEGRADED,
+    "kept": Exit.OK,
     "long-names": Exit.DEGRADED,
 }
 
