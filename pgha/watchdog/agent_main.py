@@ -1,7 +1,8 @@
 """The agent's process: a composition root. Names the adapters, runs the threads, ends in order.
 
 main thread: observe, decide, act. `lease`: renewals only. `health`: a new connection now and then. `hint`: waits for
-changes in the store. Started by the guard, which hands over the descriptor of their common socket.
+changes in the store. `watch`: whether the guard lives, and what is to be done when it does not; needs neither the main
+thread nor a disk. Started by the guard, which hands over the descriptor of their common socket.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ from pgha.core.server import DataIdentity, Running
 from pgha.watchdog import act
 from pgha.watchdog.agent import Agent, Ports
 from pgha.watchdog.guard_log import rotate
+from pgha.watchdog.guard_parent import Parent
 from pgha.watchdog.guard_tree import kill_tree_by_directory
 from pgha.watchdog.hints import Hints
 from pgha.watchdog.link import Link
 
 HINT_S = 5.0
 ORDERLY_S = 9.0
+PING_S = 0.8  # two in a row without an answer: silent. One may end unanswered because this process stood still
+PINGS_APART_S = 0.5
+LAST_ACT_S = 15.0
 
 
 class Loop:
@@ -41,6 +46,7 @@ class Loop:
         with open(node_file, encoding="utf-8") as f:
             self.node = nodefile.parse(f.read())
         self.node_file = node_file
+        self.parent = Parent()
         self.clock = SystemClock()
         self.wake = threading.Event()
         self.hinted = True
@@ -78,9 +84,12 @@ class Loop:
         for name, body in (("lease", self.agent.renew), ("health", self.agent.check_health)):
             threading.Thread(target=self._beat, args=(body,), name=name, daemon=True).start()
         threading.Thread(target=self._hints, name="hint", daemon=True).start()
+        watch = threading.Thread(target=self._watch, name="watch", daemon=True)
+        watch.start()
         while True:
             if self.link.closed:
-                return self._guard_is_dead()
+                watch.join(LAST_ACT_S)  # it ends this process
+                return 1
             if self.link.stop_asked:
                 return self._orderly_stop()
             pause_s = self._tick()
@@ -95,6 +104,9 @@ class Loop:
         hint, self.hinted = self.hinted, False
         try:
             return self.agent.tick(hint=hint)
+        except ConnectionError as e:  # the guard's: `watch` sees to it
+            self.say({"event": "guard silent", "says": str(e)})
+            return 0.1
         except Exception:  # noqa: BLE001  # the loop goes on; the guard's deadline does not depend on it
             if not self.link.closed:
                 self.say({"event": "bug", "says": traceback.format_exc()[-2000:]})
@@ -104,6 +116,9 @@ class Loop:
         while not self.link.closed:
             try:
                 pause_s = body()
+            except ConnectionError as e:
+                self.say({"event": "guard silent", "says": str(e)})
+                pause_s = 0.1
             except Exception:  # noqa: BLE001  # as above
                 if not self.link.closed:
                     self.say({"event": "bug", "says": traceback.format_exc()[-2000:]})
@@ -124,17 +139,30 @@ class Loop:
                 self.hinted = True
                 self.wake.set()
 
-    def _guard_is_dead(self) -> int:
+    def _watch(self) -> None:
+        """Until the guard is dead; one that is silent is killed: it does not keep its deadline. Ends this process."""
+        why = "its guard was killed"
+        while not self.link.closed:
+            if not self.link.answers(PING_S) and not self.link.answers(PING_S) and not self.link.closed:
+                why = "its guard did not answer"
+                self.parent.kill()
+                self.link.give_up()
+                break
+            self.clock.sleep(PINGS_APART_S)
+        try:
+            self._guard_is_dead(why)
+        finally:
+            os._exit(1)
+
+    def _guard_is_dead(self, why: str) -> None:
         """Nobody is left to fence but this process: the tree goes, the key is released, a new watchdog starts."""
         done = kill_tree_by_directory(self.node.data_dir, self.clock.now_s() + 5.0)
         leader, _, _ = self.agent.lease.held()
         if done and leader is not None and leader.paused is None:
-            self.agent.lease.change(
-                lambda key: replace(key, tenure=Tenure.RELEASED, clean=False, reason="its guard was killed")
-            )
-        self.say({"event": "guard gone", "fenced": done, "released": done and bool(leader and not leader.paused)})
+            self.agent.lease.change(lambda key: replace(key, tenure=Tenure.RELEASED, clean=False, reason=why))
+        released = done and bool(leader and not leader.paused)
+        self.say({"event": "guard gone", "because": why, "fenced": done, "released": released})
         start_watchdog(self.node_file)
-        return 1
 
     def _orderly_stop(self) -> int:
         """Fast stop, then release: nobody waits for H. A paused key stays as it is: nobody is to take over."""

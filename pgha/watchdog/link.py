@@ -103,6 +103,24 @@ class Link:
             raise ConnectionError(f"the guard's answer makes no sense: {answer}")
         return ToolResult(code, tail)
 
+    def answers(self, within_s: float) -> bool:
+        """Does the guard answer at all? False when it is dead, stopped, or hangs."""
+        try:
+            self._ask({"do": "ping"}, now_s() + within_s)
+        except Refused:  # an answer too
+            return True
+        except ConnectionError:
+            return False
+        return True
+
+    def give_up(self) -> None:
+        """From now on the guard counts as dead: whoever waits for it is told so at once."""
+        with self._news:
+            self.closed = True
+            self._news.notify_all()
+        self.close()
+        self.on_change()
+
     def close(self) -> None:
         """Leave the guard. It takes that for the agent's death."""
         try:

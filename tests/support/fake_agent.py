@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pgha.errors import PghaError
 from pgha.ports import ServerStart
 from pgha.watchdog.guard_os import now_s
+from pgha.watchdog.guard_parent import Parent
 from pgha.watchdog.guard_tree import kill_tree_by_directory
 from pgha.watchdog.link import Link
 
@@ -33,6 +34,7 @@ class FakeAgent:
         self._test.connect(control)
         self._saying = threading.Lock()
         self._link = Link(fd)
+        self._parent = Parent()
         self._say({"hello": self._state(), "pid": os.getpid()})
         self._link.on_change = lambda: self._say({"state": self._state()})
         self._say({"state": self._state()})
@@ -68,6 +70,11 @@ class FakeAgent:
                 return asdict(link.run_tool(argv, {"PATH": "/usr/bin:/bin"}, deadline_s=deadline_s))
             case "kill_by_directory", {"data_dir": str(data_dir), "deadline_s": float(deadline_s)}:
                 return kill_tree_by_directory(data_dir, deadline_s)
+            case "answers", {"within_s": float(within_s)}:
+                return link.answers(within_s)
+            case "end_silent_guard", _:
+                self._parent.kill()
+                link.give_up()
             case "say_raw", {"text": str(text)}:
                 link._sock.sendall(text.encode())
             case "close", _:
