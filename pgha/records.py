@@ -96,6 +96,7 @@ def dump_leader(v: Leader) -> bytes:
             "source": v.source,
             "asked_by": v.asked_by,
             "paused": v.paused and {name: getattr(v.paused, name) for name in Pause.__slots__},
+            "unwell": v.unwell,
         }
     )
 
@@ -199,6 +200,7 @@ def parse_leader(r: Reader) -> Leader:
         source=r.get("source", str, ""),
         asked_by=r.get("asked_by", str, ""),
         paused=None if r.body.get("paused") is None else _pause(r.body["paused"]),
+        unwell=r.get("unwell", bool, False),
     )
 
 

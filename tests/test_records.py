@@ -92,7 +92,7 @@ KINDS: dict[str, tuple[bytes, Callable[[Reader], object]]] = {
 }
 WORDS = dict(zip(KINDS, ("leader", "member", "order", "cluster", "settings", "event"), strict=True))
 OPTIONAL = {  # what an older version may not have written
-    "leader": {"target", "reason", "loss_bytes", "kept", "source", "asked_by", "paused"},
+    "leader": {"target", "reason", "loss_bytes", "kept", "source", "asked_by", "paused", "unwell"},
     "members/n1": {
         "seal",
         "priority",

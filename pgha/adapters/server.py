@@ -11,6 +11,7 @@ from dataclasses import replace
 from pgha.adapters.database import Session, SqlError
 from pgha.adapters.server_files import ServerFiles
 from pgha.adapters.server_jobs import Jobs
+from pgha.adapters.server_log import ServerLog
 from pgha.core.model import Position, parse_lsn
 from pgha.core.server import DataIdentity, Running, ServerView
 from pgha.core.voters import barrier
@@ -44,6 +45,7 @@ class PostgresServer:
         self._promoting = 0
         self._checkpoint: Session | None = None
         self._checkpoints = 0
+        self.log = ServerLog(f"{node.state_dir}/postgresql.log")
 
     # -- looking ---------------------------------------------------------------------------------------------
 
@@ -65,7 +67,7 @@ class PostgresServer:
             if guard.tree:
                 return self._seen(replace(view, running=Running.DYING))
             running = Running.DOWN if self.copies.identity() else Running.NO_DATA
-            return self._seen(replace(view, running=running))
+            return self._seen(replace(view, running=running, why=self.log.why(guard.exits, guard.exit_status)))
         if self._stop_asked[0] == guard.postmaster:
             return self._seen(replace(view, running=Running.STOPPING, stop_asked_s=self._stop_asked[1]))
         if self._last.since_s != guard.started_s:
@@ -158,6 +160,7 @@ class PostgresServer:
                 data_dir=self.node.data_dir,
                 log_file=f"{state}/postgresql.log",
             )
+            self.log.mark()
             self.link.start(order)
         except (OSError, Refused) as e:
             raise ServerTrouble(f"the server can't be started: {e}") from e

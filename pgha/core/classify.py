@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pgha.core import bids, cover, pause, voters
+from pgha.core.budget import brake_s
 from pgha.core.model import Copy, Leader, Member, Order, Seal, Tenure, parse_standby_name
-from pgha.core.observation import Observation, StoreView
+from pgha.core.observation import Observation, StoreView, Tenancy
 from pgha.core.server import Running
 from pgha.core.situation import Bid, Budget, Duty, Holder, Path, Server, Situation, Store
+from pgha.core.timing import Timing
 
 READ_FRESH_S = 2.0  # a read older than this and one attempt is no present read
 YIELD_S = 0.3  # a better candidate gets this long
@@ -14,6 +16,7 @@ GATHER_S = 0.15  # other voters that live get this long to seal too, so that the
 TARGET_S = 1.0  # the target of a switchover gets this long
 START_S = 300.0  # recovery of a standby may take this long
 STANDBY_SILENT = 2.0  # a standby that has not answered for this many H is ended and started again
+UNWELL_H = 10.0  # for so many H after a hand-over for bad health there is no other
 STOP_S = 10.0  # a fast stop may take this long
 CLAIM_S = 10.0  # from a claim to being writable
 CLIENTS_FIRST_S = 0.5  # after a claim: history and the first checkpoint wait until clients are back
@@ -95,7 +98,9 @@ def _server(obs: Observation) -> Server:
         return _PLAIN[view.running]
     if view.running is Running.PRIMARY:
         answered_s = min(view.answered_s, max(obs.health_s, view.since_s))
-        return Server.HUNG if obs.now_s - answered_s > obs.timing.health_fresh_s else Server.PRIMARY
+        hung = obs.now_s - answered_s > obs.timing.health_fresh_s
+        key = obs.store.leader if obs.store else None
+        return Server.HUNG if hung and not bears_with(key, obs.tenancy, obs.now_s, obs.timing) else Server.PRIMARY
     if obs.now_s - view.answered_s > STANDBY_SILENT * obs.timing.h_s:
         return Server.HUNG
     if view.upstream_epoch == 0:
@@ -104,6 +109,14 @@ def _server(obs: Observation) -> Server:
     if leader is None or leader.epoch != view.upstream_epoch or (stops_on_order(obs) and not view.receiving):
         return Server.STRAY
     return Server.FOLLOWING
+
+
+def bears_with(leader: Leader | None, tenancy: Tenancy, now_s: float, timing: Timing) -> bool:
+    """This epoch began because the server before did not answer: what ails one may ail all, and for 10 H no other
+    hand-over follows for that reason (redteam 20). Whose tree is gone hands over all the same."""
+    if leader is None or not leader.unwell or leader.epoch != tenancy.epoch:
+        return False
+    return now_s - tenancy.claimed_s < UNWELL_H * timing.h_s
 
 
 def stops_on_order(obs: Observation) -> bool:
@@ -151,7 +164,10 @@ def _bid(obs: Observation) -> Bid:
         if bids.ordered(obs, view, seal, seals):
             return Bid.ORDERED
         return Bid.WAITING if lacks else Bid.BARRED
-    return Bid.YIELDING if _yields(obs, view, seals) else Bid.COVERED
+    if _yields(obs, view, seals):
+        return Bid.YIELDING
+    wait_s = brake_s(obs.crashes) if view.leader.tenure is Tenure.RELEASED and not view.leader.clean else 0.0
+    return Bid.BRAKED if wait_s and obs.now_s - obs.key_seen_s < wait_s else Bid.COVERED
 
 
 def _yields(obs: Observation, view: StoreView, seals: tuple[Seal, ...]) -> bool:

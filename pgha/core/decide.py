@@ -93,6 +93,7 @@ class Rule(Enum):
     R630_PUBLISH = (Action.PUBLISH, "the seal goes to the store")
     R640_WAIT_SEALS = (Action.NONE, "sealed: without more seals an acknowledged commit could be missing")
     R650_YIELD = (Action.NONE, "sealed and covered: a better candidate goes first, or has a moment to come")
+    R655_BRAKE = (Action.NONE, "sealed and covered: primaries crash one after another, this take-over waits a moment")
     R660_BARRED = (Action.NONE, "sealed: this node is not to lead")
     R670_CLAIM = (Action.CLAIM, "the seals cover all that was acknowledged: the key is claimed")
     R680_CLAIM_ORDERED = (Action.CLAIM, "the operator gave up what the seals do not cover: the key is claimed")
@@ -268,6 +269,7 @@ _BIDS = {
     Bid.BARRED: Rule.R660_BARRED,
     Bid.WAITING: Rule.R640_WAIT_SEALS,
     Bid.YIELDING: Rule.R650_YIELD,
+    Bid.BRAKED: Rule.R655_BRAKE,
     Bid.COVERED: Rule.R670_CLAIM,
     Bid.ORDERED: Rule.R680_CLAIM_ORDERED,
 }

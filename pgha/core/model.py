@@ -132,6 +132,7 @@ class Leader:
     source, asked_by: whom this holder took over from, and who ordered it ("" when nobody did); of a key that was
         RELEASED on order, who ordered that. For history only.
     paused: only of a key that is HELD.
+    unwell: RELEASED: because the server did not answer; else: this epoch began with such a release.
     """
 
     holder: Copy
@@ -151,6 +152,7 @@ class Leader:
     source: str = ""
     asked_by: str = ""
     paused: Pause | None = None
+    unwell: bool = False
 
     @property
     def left_s(self) -> float:

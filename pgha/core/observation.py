@@ -64,8 +64,9 @@ class Observation:
     server is still cut off. bid_s: when this node's seal at the present revision was published (0.0: not).
     health_s: when the last good health verdict began. missing_s: for how long each voter has not been streaming.
     mark: (names, LSN): the WAL end read after these names came into force. order_seen_s: when the order was first seen.
-    start_after_s: no start of the server before. failed_starts: starts of the last minute after
-    none of which the server ever answered. rewound: rewinds already done for the present epoch.
+    start_after_s: no start of the server before. failed_starts: starts of the last ten minutes, since one that lasted.
+    crashes: releases after a crash, anybody's, seen within the last two minutes.
+    rewound: rewinds already done for the present epoch.
     """
 
     me: str
@@ -84,6 +85,7 @@ class Observation:
     health_s: float = 0.0
     start_after_s: float = 0.0
     failed_starts: int = 0
+    crashes: int = 0
     rewound: int = 0
     nofailover: bool = False
     missing_s: Mapping[Copy, float] = field(default_factory=dict)

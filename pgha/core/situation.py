@@ -62,6 +62,7 @@ class Bid(Enum):
     BARRED = "it is sealed and may not lead"
     WAITING = "it is sealed, the seals do not cover yet"
     YIELDING = "it is sealed and covered, a better one goes first"
+    BRAKED = "it is sealed and covered, primaries have crashed one after another"
     COVERED = "it is sealed and covered"
     ORDERED = "it is sealed, and the operator gave up what the seals do not cover"
 
@@ -99,7 +100,7 @@ class Budget(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One of 480,480; each is mapped to exactly one rule."""
+    """One of 549,120; each is mapped to exactly one rule."""
 
     store: Store
     holder: Holder

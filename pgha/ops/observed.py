@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pgha.core import voters
+from pgha.core.budget import CRASHES_FREE
 from pgha.core.classify import CLAIM_S, START_S, STOP_S, classify
 from pgha.core.decide import Rule, choose
 from pgha.core.model import Copy, Leader, Member, Seal, Settings, Tenure
@@ -226,7 +227,12 @@ def _order_ready(o: Observation) -> Observation:
 WORD: dict[Rule, Word] = {
     Rule.R110_FENCE_EXPIRED: _renewed(lambda t: t.f_hard_s),
     Rule.R120_FENCE_ORPHANS: _server_is(Running.DYING),
-    Rule.R130_FENCE_HUNG: lambda o: replace(o, server=replace(o.server, answered_s=0.0, since_s=0.0), health_s=0.0),
+    Rule.R130_FENCE_HUNG: lambda o: replace(
+        o,
+        server=replace(o.server, answered_s=0.0, since_s=0.0),
+        health_s=0.0,
+        tenancy=replace(o.tenancy, claimed_s=o.now_s - LONG_S),
+    ),
     Rule.R140_FENCE_SLOW_STOP: lambda o: replace(o, server=replace(o.server, stop_asked_s=o.now_s - STOP_S - 1.0)),
     Rule.R150_STOP_LATE: _renewed(lambda t: t.f_soft_s),
     Rule.R170_FENCE_SLOW_START: lambda o: replace(o, server=replace(o.server, since_s=o.now_s - START_S - 1.0)),
@@ -248,6 +254,7 @@ WORD: dict[Rule, Word] = {
     Rule.R630_PUBLISH: _unpublished,
     Rule.R640_WAIT_SEALS: _silent,
     Rule.R650_YIELD: lambda o: _silent(replace(o, bid_s=o.now_s)),
+    Rule.R655_BRAKE: lambda o: replace(o, crashes=CRASHES_FREE + 1, key_seen_s=o.now_s),
     Rule.R660_BARRED: _silent,
     Rule.R670_CLAIM: _silent,
     Rule.R680_CLAIM_ORDERED: _silent,

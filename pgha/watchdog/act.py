@@ -20,7 +20,7 @@ from pgha.core.observation import Observation
 from pgha.core.server import Running
 from pgha.ports import Committed, Guard, ServerTrouble, Write
 from pgha.watchdog import claiming, orders, pausing, recording, rejoin
-from pgha.watchdog.agent import START_WINDOW_S, Agent, Notes
+from pgha.watchdog.agent import Agent
 
 KILL_S = 2.0
 VOTERS_FIRST_S = 1.0  # after a crash the voters have this long before the server is started in place
@@ -36,8 +36,10 @@ def nothing(agent: Agent, obs: Observation) -> None:
         agent.notes.settled = (leader.epoch, primary)
 
 
-def fence(agent: Agent, _obs: Observation) -> None:
+def fence(agent: Agent, obs: Observation) -> None:
     """Every process of the tree is gone, or has SIGKILL pending."""
+    if agent.rule is Rule.R130_FENCE_HUNG:
+        agent.notes.unwell = obs.tenancy.epoch
     done = agent.ports.link.kill_tree(deadline_s=agent.ports.clock.now_s() + KILL_S)
     agent.note("fence", done=done)
 
@@ -47,24 +49,17 @@ def stop(agent: Agent, _obs: Observation) -> None:
     agent.ports.server.stop_fast()
 
 
-def _count_start(notes: Notes, now_s: float) -> None:
-    """One more start; only those of the last minute make the next one wait."""
-    notes.starts = [s for s in notes.starts if now_s - s < START_WINDOW_S] + [now_s]
-
-
 def start(agent: Agent, obs: Observation) -> None:
     """A sealed start; starts that fail again and again come at growing distance."""
     notes, now_s = agent.notes, agent.ports.clock.now_s()
-    _count_start(notes, now_s)
-    if len(notes.starts) > 2:
-        notes.start_after_s = now_s + min(0.5 * 2 ** (len(notes.starts) - 2), 10.0)
+    notes.start_after_s = notes.starts.began(now_s)
     notes.sealed = None
     leader = obs.store.leader if obs.store else None
     completes = leader is not None and leader.tenure is Tenure.HELD and leader.epoch == catching_up(obs)
     try:
         agent.ports.server.start(catch_up=leader.holder.node if leader and completes else "")
     except ServerTrouble as e:
-        notes.problem = str(e)
+        notes.starts.said = str(e)
 
 
 def release(agent: Agent, obs: Observation) -> None:
@@ -82,7 +77,8 @@ def release(agent: Agent, obs: Observation) -> None:
         clean=clean,
         position=end if clean and end is not None else old.position,
         target="",
-        reason=why,
+        reason="the server did not answer" if agent.notes.unwell == old.epoch else why,
+        unwell=agent.notes.unwell == old.epoch,
         asked_by="",
         paused=None,
     )

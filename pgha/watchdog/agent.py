@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from pgha import records
-from pgha.core.classify import classify, followers
+from pgha.core.budget import CRASH_WINDOW_S
+from pgha.core.classify import bears_with, classify, followers
 from pgha.core.decide import Action, Reason, Rule, choose, reasons
-from pgha.core.model import Copy, Leader, Member, Position, Settings, Tenure
+from pgha.core.model import Copy, Member, Settings, Tenure
 from pgha.core.observation import Observation, StoreView
 from pgha.core.pause import silent_after_s
 from pgha.core.server import Running, ServerView
@@ -21,12 +22,11 @@ from pgha.core.timing import timing_for
 from pgha.nodefile import NodeFile
 from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
 from pgha.watchdog import telling
-from pgha.watchdog.attempts import Attempts
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
+from pgha.watchdog.notes import Notes
 
 MEMBER_BEAT_S = 2.0
-START_WINDOW_S = 60.0
 POLL_S = 1.0
 HOT_S = 0.01
 STOPPING_S = 0.004  # a switchover's outage has begun: it ends with what a standby tells next
@@ -49,35 +49,6 @@ class Ports:
     new_lock: Callable[[], AbstractContextManager[object]]
     say: Callable[[Mapping[str, object]], None]
     first_seen_s: Callable[[int], float | None] = lambda _revision: None  # of the leader key, from hints
-
-
-@dataclass(slots=True)
-class Notes:
-    """What the agent remembers in this life only; a fresh one begins with nothing and is none the less safe."""
-
-    key: tuple[int, float] = (0, 0.0)  # revision of the leader key, when it was first seen
-    sealed: tuple[float, Position] | None = None  # start of the server, measured position
-    bid: tuple[int, float] = (0, 0.0)
-    missing: dict[Copy, float] = field(default_factory=dict)
-    greeted: frozenset[Copy] = frozenset()
-    mark: tuple[str, int] | None = None
-    order: tuple[str, float] = ("", 0.0)
-    prepared: str = ""
-    preparing: tuple[str, int] = ("", 0)
-    rewound: tuple[int, int] = (0, 0)
-    start_after_s: float = 0.0
-    starts: list[float] = field(default_factory=list)
-    clones: Attempts = field(default_factory=Attempts)
-    rung: str = ""  # which rung of a rejoin is at work, and why
-    health_s: float = 0.0
-    excused_until_s: float = 0.0
-    claim: tuple[Leader, float] | None = None
-    settled: tuple[int, bool] = (0, False)
-    problem: str = ""
-    phases: dict[str, float] = field(default_factory=dict)
-    free_s: float = 0.0
-    checkpoint_base: int = 0
-    kept: tuple[str, ...] = ()
 
 
 class Agent:
@@ -131,12 +102,22 @@ class Agent:
             self._say_decision(rule, situation)
             self.rule = rule
         self.notes.problem = ""
-        act.ACTIONS[rule.action](self, obs)
+        try:
+            act.ACTIONS[rule.action](self, obs)
+        except ConnectionError:  # the guard's
+            raise
+        except OSError as e:  # a disk that is full or broken: told, and tried again
+            self._trouble(f"{rule.action.value}: {e}")
         self._greet(obs)
         due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
         if due and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
             self.publish(obs, rule)
         return self._pace(obs, rule)
+
+    def _trouble(self, text: str) -> None:
+        if text != self.notes.trouble:
+            self.note("trouble", says=text)
+        self.notes.problem = self.notes.trouble = text
 
     def _disarm(self, obs: Observation) -> None:
         """Nothing held and no process left: the guard's deadline of an earlier tenancy must not end the next server."""
@@ -165,6 +146,7 @@ class Agent:
         notes, timing = self.notes, self.timing
         leader, _, tenancy = self.lease.held()
         healthy = now_s - notes.health_s <= timing.health_fresh_s or now_s <= notes.excused_until_s
+        healthy = healthy or bears_with(leader, tenancy, now_s, timing)
         if leader is not None and leader.paused is not None:
             healthy = True  # what its operator does to the server costs no lease
         if leader is not None and leader.tenure is Tenure.CLAIMED:
@@ -241,6 +223,8 @@ class Agent:
         if view.leader_revision != notes.key[0]:
             heard_s = self.ports.first_seen_s(view.leader_revision)
             notes.key = (view.leader_revision, now_s if heard_s is None else min(heard_s, now_s))
+            if view.leader is not None and view.leader.tenure is Tenure.RELEASED and not view.leader.clean:
+                notes.crashes = [*notes.crashes[-99:], now_s]
         leader = view.leader
         if notes.claim is not None and leader == notes.claim[0]:
             if self.lease.held()[0] is None:
@@ -262,8 +246,7 @@ class Agent:
         now_s = self.ports.clock.now_s()
         identity = self.ports.server.identity()
         view = self._own_view()
-        if server.answered_s > 0.0:
-            notes.starts = []
+        notes.starts.look(server, now_s)
         if notes.sealed and (notes.sealed[0] != server.since_s or server.running is not Running.STANDBY):
             notes.sealed = None
         obs = Observation(
@@ -282,7 +265,8 @@ class Agent:
             bid_s=notes.bid[1] if view and notes.bid[0] == view.leader_revision else now_s,
             health_s=notes.health_s,
             start_after_s=notes.start_after_s,
-            failed_starts=sum(1 for s in notes.starts if now_s - s < START_WINDOW_S),
+            failed_starts=notes.starts.failed(now_s),
+            crashes=sum(1 for s in notes.crashes if now_s - s < CRASH_WINDOW_S),
             rewound=notes.rewound[1] if view and view.leader and notes.rewound[0] == view.leader.epoch else 0,
             nofailover=self.node.nofailover,
             mark=notes.mark,
@@ -368,7 +352,7 @@ class Agent:
         """How soon to look again without a hint; what goes on and on is looked at less often."""
         hot = {
             Rule.R340_PROMOTE, Rule.R350_ANNOUNCE, Rule.R410_PREPARE, Rule.R430_VOTERS, Rule.R530_WAIT_START,
-            Rule.R160_WAIT_STOP, Rule.R650_YIELD, Rule.R120_FENCE_ORPHANS, Rule.R595_WAIT_PATH,
+            Rule.R160_WAIT_STOP, Rule.R650_YIELD, Rule.R655_BRAKE, Rule.R120_FENCE_ORPHANS, Rule.R595_WAIT_PATH,
         }  # fmt: skip
         calm = {
             Rule.R380_PAUSED_FORMER, Rule.R390_PAUSED, Rule.R615_PAUSED_STANDBY, Rule.R450_HOLD, Rule.R540_FOLLOWING,

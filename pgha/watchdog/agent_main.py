@@ -37,6 +37,7 @@ ORDERLY_S = 9.0
 PING_S = 0.8  # two in a row without an answer: silent. One may end unanswered because this process stood still
 PINGS_APART_S = 0.5
 LAST_ACT_S = 15.0
+LAST_WORDS_S = 0.5
 
 
 class Loop:
@@ -151,6 +152,7 @@ class Loop:
             self.clock.sleep(PINGS_APART_S)
         try:
             self._guard_is_dead(why)
+            self.log.flush(LAST_WORDS_S)
         finally:
             os._exit(1)
 
@@ -159,7 +161,9 @@ class Loop:
         done = kill_tree_by_directory(self.node.data_dir, self.clock.now_s() + 5.0)
         leader, _, _ = self.agent.lease.held()
         if done and leader is not None and leader.paused is None:
-            self.agent.lease.change(lambda key: replace(key, tenure=Tenure.RELEASED, clean=False, reason=why))
+            self.agent.lease.change(
+                lambda key: replace(key, tenure=Tenure.RELEASED, clean=False, unwell=False, reason=why)
+            )
         released = done and bool(leader and not leader.paused)
         self.say({"event": "guard gone", "because": why, "fenced": done, "released": released})
         start_watchdog(self.node_file)
@@ -192,7 +196,9 @@ def main() -> int:
     argv = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
     os.umask(0o077)
     threading.current_thread().name = "agent"
-    code = Loop(argv["--node"], int(argv["--fd"])).run()
+    loop = Loop(argv["--node"], int(argv["--fd"]))
+    code = loop.run()
+    loop.log.flush(LAST_WORDS_S)
     sys.stdout.flush()
     os._exit(code)  # grpc's threads are not waited for
 

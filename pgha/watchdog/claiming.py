@@ -80,4 +80,5 @@ def _claimed(agent: Agent, view: StoreView, own: Seal, rule: SyncRule, order: Or
         source=old.holder.node,
         asked_by=order.asked_by if order is not None else old.asked_by if old.tenure is Tenure.RELEASED else "",
         kept=bids.still_kept(view) if order is None else bids.to_keep(view, own, seals),
+        unwell=old.tenure is Tenure.RELEASED and old.unwell,
     )

@@ -5,6 +5,7 @@ Standard library only; of pgha only the guard's own files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -61,7 +62,8 @@ class Agent:
 
         def prepare() -> None:
             if output is not None:
-                rotate(output)
+                with contextlib.suppress(OSError):  # a disk that takes nothing is no reason to have no agent
+                    rotate(output)
 
         try:
             child = Child([*self._argv, "--fd", str(fd)], os.environ, output=output, keep=fd, prepare=prepare)

@@ -22,7 +22,8 @@ class Child:
     """How a child is to be started.
 
     death_signal: what it gets when the guard dies; 0: nothing.
-    output: the file its output is appended to, or a descriptor; None: the guard's own.
+    output: the file its output is appended to (to nowhere when it can't be opened: a full disk is no reason not to
+    start), or a descriptor; None: the guard's own.
     keep: a descriptor that it inherits under the same number; -1: none.
     prepare: run in the child just before the exec, its output already in place; OSError there ends the child.
     """
@@ -81,11 +82,14 @@ def _run(child: Child, guard: int, oom_score: str) -> None:
 
 
 def _connect(output: str | int | None) -> None:
-    null = os.open("/dev/null", os.O_RDONLY)
+    null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     if output is None:
         return
-    fd = output if isinstance(output, int) else os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
+    fd = output if isinstance(output, int) else null
+    if isinstance(output, str):
+        with contextlib.suppress(OSError):
+            fd = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
 

@@ -187,8 +187,11 @@ def _in_background(node_file: str, state_dir: str, data_dir: str, lock: int, age
 
 
 def _leave_terminal(output: str) -> None:
-    fd = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    null = os.open("/dev/null", os.O_RDONLY)
+    null = os.open("/dev/null", os.O_RDWR)
+    try:
+        fd = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError:  # a full disk: it works without a log
+        fd = os.dup(null)
     os.dup2(null, 0)
     os.dup2(fd, 1)
     os.dup2(fd, 2)

@@ -39,6 +39,7 @@ class NodeMemory:
             raise ValueError(f"memory of schema {schema!r}, this version knows {SCHEMA}"[:120])
         self.value = _memory(body)
         self._copies = _copies(body)
+        self.failed = ""  # why the last change could not be made durable
 
     def update(self, **changes: object) -> None:
         """Change these fields durably; nothing is written when they are so already."""
@@ -53,19 +54,27 @@ class NodeMemory:
         high = max((old.epoch, old.beat), (epoch, beat))
         new = replace(old, revision=max(old.revision, revision), epoch=high[0], beat=high[1])
         with self._lock:
-            if new.epoch != old.epoch:
-                self._save(new)
-            else:
+            if new.epoch == old.epoch:
                 self.value = new
+                return
+            try:
+                self._save(new)
+            except OSError as e:  # a lower bound is missing, no more: such a node must still be able to release
+                self.failed = f"the node's memory can't be written: {e.strerror}"
 
     def copy_of(self, identity: DataIdentity | None) -> Copy | None:
-        """The id of what lies in the data directory; what is not recognised gets a new one (redteam 6)."""
+        """The id of what lies in the data directory; what is not recognised gets a new one (redteam 6), None when that
+        can't be written down."""
         if identity is None:
             return None
         for known in reversed(self._copies):
             if known.identity == identity:
                 return Copy(self._node, known.ident)
-        return Copy(self._node, self.add_copy(identity))
+        try:
+            return Copy(self._node, self.add_copy(identity))
+        except OSError as e:
+            self.failed = f"the node's memory can't be written: {e.strerror}"
+            return None
 
     def add_copy(self, identity: DataIdentity) -> str:
         """A new data id for this directory, durable before it returns."""
@@ -108,7 +117,7 @@ class NodeMemory:
                 ],
             }
         )
-        self.value, self._copies = new, copies
+        self.value, self._copies, self.failed = new, copies, ""
 
 
 def _int(body: Mapping[str, object], name: str, default: int | None = None) -> int:

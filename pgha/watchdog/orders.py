@@ -140,6 +140,7 @@ def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
             clean=clean,
             position=end if clean and end is not None else leader.position,
             target=order.target,
+            unwell=False,
             reason=f"switchover to {order.target} asked by {order.asked_by}"[:200],
             asked_by=order.asked_by,
         )

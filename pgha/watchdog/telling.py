@@ -35,12 +35,19 @@ def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
         nofailover=node.nofailover,
         version=agent.version,
         postgres=server.version,
-        problem=(agent.notes.problem or _job(agent, obs) or server.why or lag_problem(obs, rule))[:300],
+        problem=_problem(agent, obs, rule)[:300],
         rule=rule.name,
         written_at=agent.ports.wall(),
         standbys={w.name: (w.state, w.flush) for w in server.walsenders},
         kept=agent.notes.kept,
     )
+
+
+def _problem(agent: Agent, obs: Observation, rule: Rule) -> str:
+    """The gravest first."""
+    notes, server = agent.notes, obs.server
+    disk = notes.problem or agent.memory.failed
+    return disk or _job(agent, obs) or notes.starts.problem() or server.why or lag_problem(obs, rule)
 
 
 def _job(agent: Agent, obs: Observation) -> str:

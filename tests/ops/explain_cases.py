@@ -133,6 +133,10 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
         "n2",
         look(sealed("n2", Rule.R650_YIELD), sealed("n3", Rule.R670_CLAIM, priority=1), leader=FREE),
     ),
+    Rule.R655_BRAKE: (
+        "n2",
+        look(sealed("n2", Rule.R655_BRAKE), sealed("n3", Rule.R650_YIELD), leader=replace(FREE, clean=False)),
+    ),
     Rule.R660_BARRED: ("n2", look(sealed("n2", Rule.R660_BARRED, nofailover=True), leader=FREE)),
     Rule.R670_CLAIM: ("n2", look(sealed("n2", Rule.R670_CLAIM), sealed("n3", Rule.R650_YIELD), leader=FREE)),
     Rule.R680_CLAIM_ORDERED: (

@@ -86,17 +86,24 @@ def test_what_could_not_be_written_is_not_remembered_either() -> None:
     keep = saved()
     memory = opened(keep, lambda: "new")
     keep.full = True
-    for write in (
-        lambda: memory.update(claimed=6),
-        lambda: memory.seen(revision=61, epoch=6, beat=1),
-        lambda: memory.add_copy(DataIdentity(1, 200, "77")),
-        lambda: memory.copy_of(DataIdentity(1, 200, "77")),
-        lambda: memory.copy_of(DataIdentity(1, 200, "77")),  # the id it did not get is not known the second time
-    ):
+    for write in (lambda: memory.update(claimed=6), lambda: memory.add_copy(DataIdentity(1, 200, "77"))):
         with pytest.raises(OSError, match="no space"):
             write()
     assert memory.value == FULL
     assert memory.copy_of(HERE) == Copy("n1", "a1")
+
+
+def test_a_node_whose_memory_cannot_be_written_goes_on_and_says_so() -> None:
+    keep = saved()
+    memory = opened(keep, lambda: "new")
+    keep.full = True
+    memory.seen(revision=61, epoch=6, beat=1)
+    assert memory.value == FULL and memory.failed
+    found = [memory.copy_of(DataIdentity(1, 200, "77")) for _ in range(2)]
+    assert found == [None, None], "the id it did not get is not known the second time"
+    keep.full = False
+    memory.seen(revision=61, epoch=6, beat=1)
+    assert (memory.value.epoch, memory.failed) == (6, "")
 
 
 def test_an_unchanged_value_is_not_written_again() -> None:

@@ -1,0 +1,64 @@
+"""What PostgreSQL wrote last before it ended: the line of its log that says why. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import re
+
+TAIL_BYTES = 32_768
+LINE_MAX = 200
+_TELLING = re.compile(r"(?:PANIC|FATAL): +.*|could not bind .*|\w+ process .*(?:terminated by|exited with).*")
+_NOT_STARTED = re.compile(r"pgha: .* was not started: .*")
+# What clients are told is no reason of the server's end.
+_CLIENTS = re.compile(
+    r"the database system is|terminating (?:connection|walreceiver|background|logical|autovacuum)|too many clients|"
+    r"connection slots|authentication failed|no pg_hba|(?:role|database) \".*\" does not exist|"
+    r"canceling|connection to client lost|could not (?:receive data|connect to the primary|start WAL streaming)"
+)
+
+
+class ServerLog:
+    """The node's postgresql.log, read from where the last start began."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._from = 0
+        self._known: tuple[int, str] = (0, "")
+
+    def why(self, exits: int, status: str) -> str:
+        """How the server ended (`status`, at the exit of this number), and its last words; read once for each exit."""
+        if self._known[0] != exits:
+            words = "" if status in ("", "exit 0", "signal 9") else self.last_words()
+            self._known = (exits, f"{status}: {words}" if words else status)
+        return self._known[1]
+
+    def mark(self) -> None:
+        """A start begins: what is there already is of an earlier one."""
+        try:
+            self._from = os.path.getsize(self.path)
+        except OSError:
+            self._from = 0
+
+    def last_words(self) -> str:
+        """The most telling line since then; empty when there is none."""
+        try:
+            with open(self.path, "rb") as f:
+                size = f.seek(0, os.SEEK_END)
+                start = self._from if self._from <= size else 0
+                f.seek(max(start, size - TAIL_BYTES))
+                text = f.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return telling(text.splitlines())
+
+
+def telling(lines: list[str]) -> str:
+    """The line that says why a server ended, without its prefix: a PANIC before all others, else the first one."""
+    found = []
+    for line in lines:
+        match = _TELLING.search(line) or _NOT_STARTED.search(line)
+        if match and not _CLIENTS.search(line):
+            found.append(match.group(0))
+    panics = [text for text in found if text.startswith("PANIC")]
+    chosen = (panics or found or [""])[0]
+    return re.sub(r"\s+", " ", chosen)[:LINE_MAX]

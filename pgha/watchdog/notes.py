@@ -1,0 +1,41 @@
+"""What the agent remembers in this life only. Values; may import core and the watchdog's own counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pgha.core.model import Copy, Leader, Position
+from pgha.watchdog.attempts import Attempts
+from pgha.watchdog.starts import Starts
+
+
+@dataclass(slots=True)
+class Notes:
+    """A fresh agent begins with nothing and is none the less safe."""
+
+    key: tuple[int, float] = (0, 0.0)  # revision of the leader key, when it was first seen
+    sealed: tuple[float, Position] | None = None  # start of the server, measured position
+    bid: tuple[int, float] = (0, 0.0)
+    missing: dict[Copy, float] = field(default_factory=dict)
+    greeted: frozenset[Copy] = frozenset()
+    mark: tuple[str, int] | None = None
+    order: tuple[str, float] = ("", 0.0)
+    prepared: str = ""
+    preparing: tuple[str, int] = ("", 0)
+    rewound: tuple[int, int] = (0, 0)
+    start_after_s: float = 0.0
+    starts: Starts = field(default_factory=Starts)
+    crashes: list[float] = field(default_factory=list)  # when releases after a crash were seen, anybody's
+    unwell: int = 0  # the epoch whose server was ended because it did not answer
+    clones: Attempts = field(default_factory=Attempts)
+    rung: str = ""  # which rung of a rejoin is at work, and why
+    health_s: float = 0.0
+    excused_until_s: float = 0.0
+    claim: tuple[Leader, float] | None = None
+    settled: tuple[int, bool] = (0, False)
+    problem: str = ""
+    trouble: str = ""  # the last one that went into the log
+    phases: dict[str, float] = field(default_factory=dict)
+    free_s: float = 0.0
+    checkpoint_base: int = 0
+    kept: tuple[str, ...] = ()
