@@ -125,7 +125,8 @@ def kind_of(node: LocalNode, proc: Proc) -> str | None:
     if proc.program.startswith("python") and node.node_file_path in proc.argv:
         if any(word.endswith("agent_main") for word in proc.argv):
             return "agent"
-        return "guard" if "watchdog" in proc.argv and "--stop" not in proc.argv else None
+        asking = {"--stop", "--restart", "--rehearse"} & set(proc.argv)
+        return "guard" if "watchdog" in proc.argv and not asking else None
     if proc.program == "etcd" and proc.option("--data-dir") == node.etcd_dir:
         return "etcd"
     if proc.program == "postgres" and (proc.works_in(node.dir) or proc.works_in(node.data_dir)):

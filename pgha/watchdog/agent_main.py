@@ -28,6 +28,7 @@ from pgha.watchdog import act
 from pgha.watchdog.agent import Agent, Ports
 from pgha.watchdog.guard_log import rotate
 from pgha.watchdog.guard_parent import Parent
+from pgha.watchdog.guard_restart import PROTOCOL
 from pgha.watchdog.guard_tree import kill_tree_by_directory
 from pgha.watchdog.hints import Hints
 from pgha.watchdog.link import Link
@@ -37,6 +38,7 @@ ORDERLY_S = 9.0
 PING_S = 0.8  # two in a row without an answer: silent. One may end unanswered because this process stood still
 PINGS_APART_S = 0.5
 LAST_ACT_S = 15.0
+NEWER_S = 15.0
 LAST_WORDS_S = 0.5
 
 
@@ -82,6 +84,8 @@ class Loop:
 
     def run(self) -> int:
         """Until the guard dies or asks for an orderly stop."""
+        if self.link.protocol not in (0, PROTOCOL):
+            return self._wait_for_newer()
         for name, body in (("lease", self.agent.renew), ("health", self.agent.check_health)):
             threading.Thread(target=self._beat, args=(body,), name=name, daemon=True).start()
         threading.Thread(target=self._hints, name="hint", daemon=True).start()
@@ -100,6 +104,16 @@ class Loop:
                     self.armed.notify()
             self.wake.wait(pause_s)
             self.wake.clear()
+
+    def _wait_for_newer(self) -> int:
+        """This program was installed while an older guard runs: it is replaced, and replaces its agent then."""
+        self.say({"event": "guard of another version", "speaks": self.link.protocol, "wanted": PROTOCOL})
+        self.parent.ask_for_newer()
+        until_s = self.clock.now_s() + NEWER_S
+        while self.clock.now_s() < until_s and not self.link.closed:
+            self.wake.wait(0.5)
+            self.wake.clear()
+        return 1
 
     def _tick(self) -> float:
         hint, self.hinted = self.hinted, False

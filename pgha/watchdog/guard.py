@@ -16,6 +16,7 @@ from pgha.watchdog import guard_os
 from pgha.watchdog.guard_agent import Agent
 from pgha.watchdog.guard_log import EventLog
 from pgha.watchdog.guard_os import now_s
+from pgha.watchdog.guard_restart import FORMAT, MARGIN_S, PROTOCOL, Handover, Restart, let_signals_in
 from pgha.watchdog.guard_server import Server
 from pgha.watchdog.guard_tools import Tools
 
@@ -34,16 +35,25 @@ class Guard:
     """One life of the guard of one data directory.
 
     agent_argv: the agent's command line without `--fd N`; agent_output: file of its output, None: the guard's own.
-    incarnation: random, for as long as it lives.
+    lock, again: what a guard that takes its place needs: the lock's descriptor, its own command line.
+    handover: what the one before has left. incarnation: random, for as long as the process lives.
     """
 
     def __init__(
-        self, *, data_dir: str, log_file: str, agent_argv: Sequence[str], agent_output: str | None = None
+        self,
+        *,
+        data_dir: str,
+        log_file: str,
+        agent_argv: Sequence[str],
+        agent_output: str | None = None,
+        lock: int = -1,
+        again: Sequence[str] | None = None,
+        handover: Handover | None = None,
     ) -> None:
         os.umask(0o077)
         guard_os.become_subreaper()
         guard_os.stay_in_memory()
-        self._oom_score = guard_os.spare_from_oom()
+        self._oom_score = guard_os.spare_from_oom() if handover is None else handover.text("oom_score")
         self.incarnation = os.getrandom(8).hex()
         self._alarm = guard_os.AlarmClock()
         self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -56,12 +66,16 @@ class Guard:
         self._deadline_s: float | None = None
         self._kill_orders: list[tuple[int, float]] = []
         self._held: tuple[bytes, float] | None = None  # an order to start, while the killed server leaves
+        self._lock, self._generation = lock, 0
+        self._restart = Restart(again, self._log, self._oom_score)
         self._server = Server(data_dir, self._spared, self._log, self._oom_score)
         self._told: dict[str, object] = {}
         self._stop_since_s = self._fast_since_s = 0.0
         self._stop_signals = 0
         self._done = False
         self._take_signals()
+        if handover is not None:
+            self._take_over(handover)
         self._log.note("guard started", pid=os.getpid(), incarnation=self.incarnation, tree=self._server.tree)
 
     def run(self) -> None:
@@ -76,6 +90,7 @@ class Guard:
             self._answer_kill_orders()
             self._obey_held()
             self._stop_turn()
+            self._restart.turn(self._handover())
             self._respawn()
             self._tell()
             self._log.flush()
@@ -89,8 +104,9 @@ class Guard:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._on_stop_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, lambda *_: self._restart.ask())
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        let_signals_in()
 
     def _on_stop_signal(self, *_: object) -> None:
         self._stop_signals += 1
@@ -114,7 +130,7 @@ class Guard:
         return [fd for fd in ready if fd not in (self._wakeup[0], self._alarm.fileno())]
 
     def _set_alarm(self) -> None:
-        dues = [self._deadline_s, self._server.due_s(), self._tools.due_s(), self._stop_due_s()]
+        dues = [self._deadline_s, self._server.due_s(), self._tools.due_s(), self._stop_due_s(), self._restart.due_s()]
         dues += [until_s for _, until_s in self._kill_orders]
         dues.append(self._held[1] if self._held else None)
         if self._agent.due_s is not None and not self._stop_since_s:
@@ -138,7 +154,7 @@ class Guard:
 
     def _spared(self) -> set[int]:
         """Leaders of the process groups that are not the server's."""
-        return {pid for pid in (self._agent.pid, self._log.writer, *self._tools.pids()) if pid}
+        return {p for p in (self._agent.pid, self._log.writer, self._restart.rehearsal, *self._tools.pids()) if p}
 
     def _reap(self) -> None:
         while True:
@@ -157,6 +173,8 @@ class Guard:
     def _note_end(self, pid: int, code: int) -> None:
         status = f"exit {code}" if code >= 0 else f"signal {-code}"
         if self._server.reaped(pid, status) or self._tools.reaped(pid, code) or self._log.reaped(pid):
+            return
+        if self._restart.reaped(pid, code):
             return
         if self._agent.reaped(pid, status):
             self._tools.kill_all()
@@ -259,10 +277,44 @@ class Guard:
             **self._server.state(),
             "deadline_s": self._deadline_s,
             "stop": bool(self._stop_since_s),
+            "protocol": PROTOCOL,
         }
         if state != self._told and self._agent.fileno() >= 0:
             self._told = state
             self._agent.send({"state": state})
+
+    # -- a newer guard in this process --------------------------------------------------------------------------
+
+    def _handover(self) -> Handover | None:
+        """What the next one needs; None while something is at work that only this one can bring to its end."""
+        busy = bool(self._tools.pids()) or bool(self._kill_orders) or self._held is not None
+        near = self._deadline_s is not None and now_s() > self._deadline_s - MARGIN_S
+        if busy or near or self._stop_since_s or self._server.killing_since_s or not self._agent.is_calm:
+            return None
+        server, agent = self._server, self._agent
+        return Handover({
+            "format": FORMAT, "generation": self._generation + 1, "lock": self._lock,
+            "incarnation": self.incarnation, "oom_score": self._oom_score, "deadline_s": self._deadline_s,
+            "data_dir": server.data_dir, "postmaster": server.postmaster, "started_s": float(server.started_s),
+            "exits": server.exits, "exit_status": server.exit_status,
+            "agent": agent.pid, "agent_fd": agent.fileno(), "agent_started_s": float(agent.started_s),
+            "log_writer": self._log.writer,
+        })  # fmt: skip
+
+    def _take_over(self, past: Handover) -> None:
+        """Go on where the one before was; its agent is replaced: the next one is of this version."""
+        deadline_s = past.values["deadline_s"]
+        self._generation, self.incarnation = past.count("generation"), past.text("incarnation")
+        self._deadline_s = None if deadline_s is None else _float(deadline_s)
+        self._log.writer = past.count("log_writer")
+        if past.count("agent"):
+            self._agent.adopt(past.count("agent"), past.count("agent_fd"), past.time_s("agent_started_s"))
+        self._server.adopt(
+            past.count("postmaster"), past.time_s("started_s"), past.count("exits"), past.text("exit_status")
+        )
+        self._log.note("guard replaced", pid=os.getpid(), generation=self._generation, tree=self._server.tree)
+        self._agent.kill(fenced=True)
+        os.write(self._wakeup[1], b"r")  # whoever ended over the exec has had no signal
 
     # -- orderly stop ------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ class Agent:
 
     argv: its command line, to which `--fd N` is added; output: the file of its output, None: the guard's own;
     watch, unwatch: have the readiness of a descriptor reported.
-    pid: of the running one, or 0; due_s: when the next one is to be started, None while one runs.
+    pid: of the running one, or 0, started_s: when it was started; due_s: when the next one is, None while one runs.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Agent:
         self._sock: socket.socket | None = None
         self._received = b""
         self._unsent = b""
-        self._started_s = 0.0
+        self.started_s = 0.0
         self._young_deaths = 0
         self._fenced = False
 
@@ -74,9 +74,23 @@ class Agent:
         finally:
             theirs.close()
         self._sock, self._received, self._unsent = ours, b"", b""
-        self._started_s, self.due_s, self._fenced = now_s(), None, False
+        self.started_s, self.due_s, self._fenced = now_s(), None, False
         self._watch(ours.fileno())
         self._log.note("agent started", pid=self.pid)
+
+    def adopt(self, pid: int, fd: int, started_s: float) -> None:
+        """The one that a guard before has started, on its socket."""
+        self.pid, self.started_s, self.due_s = pid, started_s, None
+        if fd >= 0:
+            self._sock = socket.socket(fileno=fd)
+            self._sock.set_inheritable(False)
+            self._sock.setblocking(False)
+            self._watch(fd)
+
+    @property
+    def is_calm(self) -> bool:
+        """Nothing is half read or half sent."""
+        return not self._received and not self._unsent
 
     def kill(self, *, fenced: bool = False) -> None:
         """SIGKILL it with all that it started; not a word of it is read any more."""
@@ -95,7 +109,7 @@ class Agent:
         if pid != self.pid:
             return False
         self._close()
-        lived_s = now_s() - self._started_s
+        lived_s = now_s() - self.started_s
         self._log.note("agent ended", pid=pid, status=status, lived_s=round(lived_s, 3))
         self.pid = 0
         delay_s = 0.0

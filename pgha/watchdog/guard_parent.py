@@ -20,6 +20,13 @@ class Parent:
             os.close(self._process)
             raise ProcessLookupError("the parent process has ended")
 
+    def ask_for_newer(self) -> None:
+        """SIGHUP: have it replaced by the version that is installed now."""
+        try:
+            signal.pidfd_send_signal(self._process, signal.SIGHUP)
+        except ProcessLookupError:
+            return
+
     def kill(self) -> None:
         """SIGKILL, which also ends one that was stopped; nothing happens when it is gone."""
         try:

@@ -41,6 +41,11 @@ class Server:
         self._pause_s = _AGAIN_S[0]
         self.look()
 
+    def adopt(self, postmaster: int, started_s: float, exits: int, exit_status: str) -> None:
+        """What a guard before has started, in this very process."""
+        self.postmaster, self.started_s, self.exits, self.exit_status = postmaster, started_s, exits, exit_status
+        self.look()
+
     def state(self) -> dict[str, object]:
         """The server's part of the guard's state, as it goes to the agent."""
         return {

@@ -11,14 +11,17 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 
 from pgha.errors import Refused
 from pgha.ports import GuardState, ServerStart, ToolResult
 from pgha.watchdog.guard_os import now_s
+from pgha.watchdog.guard_restart import PROTOCOL
 
 ANSWER_S = 2.0
 """How long a guard may take to answer an order beyond the order's own deadline."""
 _HELLO_S = 5.0
+_STATE = tuple(field.name for field in fields(GuardState))
 
 
 class GuardSilent(ConnectionError):
@@ -29,7 +32,7 @@ class Link:
     """`ports.GuardLink` on the descriptor that the guard gave to its agent.
 
     on_change: called by the reading thread when the state changed, the guard died or an orderly stop was asked for.
-    closed: the guard is dead; stop_asked: it wants an orderly stop.
+    closed: the guard is dead; stop_asked: it wants an orderly stop. protocol: the one it speaks, 0: an old one.
     Calls that need an answer raise ConnectionError when the guard is dead or silent.
     """
 
@@ -38,6 +41,7 @@ class Link:
         self.on_change = on_change
         self.closed = False
         self.stop_asked = False
+        self.protocol = PROTOCOL
         self._sock = socket.socket(fileno=fd)
         self._sock.set_inheritable(False)
         self._sock.settimeout(None)
@@ -198,4 +202,5 @@ class Link:
         deadline_s = body.pop("deadline_s")
         self._deadline_s = None if deadline_s is None else float(deadline_s)
         self.stop_asked = bool(body.pop("stop"))
-        self._state = GuardState(**body)
+        self.protocol = int(body.get("protocol", 0))
+        self._state = GuardState(**{name: body[name] for name in _STATE if name in body})

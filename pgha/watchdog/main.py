@@ -6,21 +6,29 @@ once it has the lock, the guard.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-USAGE = """Usage: pgha watchdog --node FILE [--foreground | --stop [--within SECONDS]]
+if TYPE_CHECKING:
+    from pgha.watchdog.guard_restart import Handover
+
+USAGE = """Usage: pgha watchdog --node FILE [--foreground | --stop | --restart] [--within SECONDS]
 
 Keeps PostgreSQL on this node highly available; cron starts it every minute. Exits 0 at once when it runs already.
   --node FILE        the node's file, /etc/pgha/CLUSTER.json
   --foreground       do not leave the terminal (for systemd)
   --stop             ask the running watchdog for an orderly stop and wait for its end
-  --within SECONDS   how long --stop waits (15)
+  --restart          replace the running watchdog by the version that is installed now; PostgreSQL and its clients
+                     do not notice
+  --within SECONDS   how long --stop and --restart wait (15)
 """
 _READY_S = 10.0
+_SIGNED = 40
 _OK, _USAGE, _REFUSED, _UNKNOWN = 0, 2, 4, 6  # pgha.errors.Exit; spares the import
 
 
@@ -42,15 +50,22 @@ def main(args: Sequence[str], agent_argv: Sequence[str] | None = None) -> int:
         options = _options(args)
         node_file = os.path.abspath(options["--node"])
         state_dir = _state_dir(node_file)
+        within_s = float(options.get("--within", "15"))
         if "--stop" in options:
-            return _stop(state_dir, float(options.get("--within", "15")))
-        lock = _lock(f"{state_dir}/watchdog.lock")
-        if lock < 0:
+            return _stop(state_dir, within_s)
+        if "--restart" in options:
+            return _restart(node_file, state_dir, within_s)
+        past = options.get("--resume") or options.get("--rehearse") or ""
+        lock = -1 if past else _lock(f"{state_dir}/watchdog.lock")
+        if lock < 0 and not past:
             return _OK
-        data_dir = _data_dir(node_file)
-        if "--foreground" in options:
-            return _guard(node_file, state_dir, data_dir, lock, agent_argv, ready=-1)
-        return _in_background(node_file, state_dir, data_dir, lock, agent_argv)
+        life = _Life(args, node_file, state_dir, _data_dir(node_file), agent_argv, foreground="--foreground" in options)
+        if "--rehearse" in options:
+            _handed_over(life, past)
+            return _OK
+        if past:
+            return _guard(life, lock, handover=_handed_over(life, past))
+        return _guard(life, lock) if life.foreground else _in_background(life, lock)
     except _Problem as e:
         sys.stderr.write(e.text)
         return e.code
@@ -61,9 +76,9 @@ def _options(args: Sequence[str]) -> dict[str, str]:
     rest = list(args)
     while rest:
         name = rest.pop(0)
-        if name in ("--node", "--within") and rest:
+        if name in ("--node", "--within", "--resume", "--rehearse") and rest:
             options[name] = rest.pop(0)
-        elif name in ("--foreground", "--stop"):
+        elif name in ("--foreground", "--stop", "--restart"):
             options[name] = ""
         else:
             raise _Problem(f"unexpected {name}", "it is no option, or lacks its value", "pgha watchdog --help", _USAGE)
@@ -140,26 +155,86 @@ def _stop(state_dir: str, within_s: float) -> int:
     return _OK
 
 
-def _guard(
-    node_file: str, state_dir: str, data_dir: str, lock: int, agent_argv: Sequence[str] | None, *, ready: int
-) -> int:
+def _restart(node_file: str, state_dir: str, within_s: float) -> int:
+    from pgha.watchdog.guard_stop import restart
+
+    try:
+        what = restart(f"{state_dir}/watchdog.lock", within_s=within_s)
+    except PermissionError as e:
+        raise _Problem("the watchdog can't be restarted", str(e), "run it as the database's user") from e
+    if what == "absent":
+        raise _Problem("no watchdog runs on this node", "nobody holds its lock", f"pgha watchdog --node {node_file}")
+    if what == "late":
+        because = (
+            f"it had {within_s:g} s; it waits while a clone or rewind runs, and stays when the new one can't start"
+        )
+        raise _Problem("the watchdog is not replaced yet", because, f"look at {state_dir}/guard.log", _UNKNOWN)
+    return _OK
+
+
+class _Life:
+    """What a guard is started with. again: how another one is started in its place, None when that can't be known."""
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        node_file: str,
+        state_dir: str,
+        data_dir: str,
+        agent_argv: Sequence[str] | None,
+        *,
+        foreground: bool,
+    ) -> None:
+        from pgha.watchdog.guard_restart import again_argv
+
+        self.again = again_argv(args)
+        self.node_file, self.state_dir, self.data_dir = node_file, state_dir, data_dir
+        self.foreground = foreground
+        self.agent_argv = agent_argv or [sys.executable, "-m", "pgha.watchdog.agent_main", "--node", node_file]
+
+
+def _handed_over(life: _Life, text: str) -> Handover:
+    """What the guard before has left. Raises _Problem when this version, or this node file, can't go on with it."""
+    from pgha.watchdog import guard  # noqa: F401  # the rehearsal is worth what it loads
+    from pgha.watchdog.guard_restart import Handover
+
+    try:
+        past = Handover.parse(text)
+        if past.text("data_dir") != life.data_dir:
+            raise ValueError(f"it runs the server in {past.text('data_dir')}, the node file names {life.data_dir}")
+    except ValueError as e:
+        next_step = f"pgha watchdog --node {life.node_file} --stop, then start it"
+        raise _Problem("this version can't take over from the running guard", str(e), next_step) from e
+    return past
+
+
+def _guard(life: _Life, lock: int, *, ready: int = -1, handover: Handover | None = None) -> int:
     """Be the guard until an orderly stop; writes to `ready` (when not -1) once it is in force."""
     from pgha.watchdog.guard import Guard
 
     _import_from_here_too()
     os.chdir("/")
-    argv = agent_argv or [sys.executable, "-m", "pgha.watchdog.agent_main", "--node", node_file]
-    output = f"{state_dir}/watchdog.log" if ready >= 0 else None
+    output = None if life.foreground else f"{life.state_dir}/watchdog.log"
+    if handover is not None:
+        lock = handover.count("lock")
+        os.set_inheritable(lock, False)
     try:
-        guard = Guard(data_dir=data_dir, log_file=f"{state_dir}/guard.log", agent_argv=argv, agent_output=output)
-        with open("/proc/self/stat", encoding="ascii", errors="replace") as f:
-            born = f.read().rsplit(")", 1)[1].split()[19]
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()} {born}\n".encode(), 0)
-        if output:
-            _leave_terminal(output)
+        guard = Guard(
+            data_dir=life.data_dir,
+            log_file=f"{life.state_dir}/guard.log",
+            agent_argv=life.agent_argv,
+            agent_output=output,
+            lock=lock,
+            again=life.again,
+            handover=handover,
+        )
+        if handover is None:
+            _sign(lock)
+            if output:
+                _leave_terminal(output)
     except OSError as e:
-        raise _Problem("the watchdog could not start", str(e), f"ls -ld {state_dir}; df {state_dir}") from e
+        where = life.state_dir
+        raise _Problem("the watchdog could not start", str(e), f"ls -ld {where}; df {where}") from e
     if ready >= 0:
         os.write(ready, b".")
         os.close(ready)
@@ -167,7 +242,16 @@ def _guard(
     return _OK
 
 
-def _in_background(node_file: str, state_dir: str, data_dir: str, lock: int, agent_argv: Sequence[str] | None) -> int:
+def _sign(lock: int) -> None:
+    """Pid and birth of the holder go into the lock, for --stop; a full disk is no reason to have no watchdog."""
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as f:
+        born = f.read().rsplit(")", 1)[1].split()[19]
+    with contextlib.suppress(OSError):
+        os.pwrite(lock, f"{os.getpid()} {born}".ljust(_SIGNED).encode() + b"\n", 0)  # in place, and of one length
+        os.ftruncate(lock, _SIGNED + 1)
+
+
+def _in_background(life: _Life, lock: int) -> int:
     """Fork twice; this process ends once the guard is in force. The lock goes with the open file."""
     from pgha.watchdog.guard_os import await_readable
 
@@ -177,13 +261,13 @@ def _in_background(node_file: str, state_dir: str, data_dir: str, lock: int, age
         os.close(lock)
         if not await_readable(ours, _READY_S):
             because = f"it has the lock, but did not say so within {_READY_S:g} s"
-            raise _Problem("the watchdog is not ready yet", because, f"look at {state_dir}/guard.log", _UNKNOWN)
+            raise _Problem("the watchdog is not ready yet", because, f"look at {life.state_dir}/guard.log", _UNKNOWN)
         return _OK if os.read(ours, 1) else _REFUSED  # the guard has written its error itself
     os.setsid()
     if os.fork():
         os._exit(_OK)
     os.close(ours)
-    return _guard(node_file, state_dir, data_dir, lock, agent_argv, ready=theirs)
+    return _guard(life, lock, ready=theirs)
 
 
 def _leave_terminal(output: str) -> None:
