@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pgha.adapters.database import Session, SqlError
 from pgha.adapters.server_files import ServerFiles
+from pgha.adapters.server_health import Health
 from pgha.adapters.server_jobs import Jobs
 from pgha.adapters.server_log import ServerLog
 from pgha.core.model import Position, parse_lsn
@@ -21,7 +22,6 @@ from pgha.pg import conf, control, look
 from pgha.ports import Clock, GuardLink, ServerStart, ServerTrouble
 
 LOOK_S = 0.5
-PROBE_S = 1.0
 SEAL_S = 2.0
 PREPARE_S = 2.0
 PROMOTE_S = 8.0
@@ -45,6 +45,7 @@ class PostgresServer:
         self._promoting = 0
         self._checkpoint: Session | None = None
         self._checkpoints = 0
+        self._health = Health(lambda deadline_s: self._connect(deadline_s=deadline_s), clock)
         self.log = ServerLog(f"{node.state_dir}/postgresql.log")
 
     # -- looking ---------------------------------------------------------------------------------------------
@@ -119,17 +120,8 @@ class PostgresServer:
         self._session = self._checkpoint = None
 
     def probe(self) -> bool:
-        """A new connection that ran a query; an answer of the server's own is health too (redteam 20)."""
-        deadline_s = self.clock.now_s() + PROBE_S
-        try:
-            session = self._connect(deadline_s=deadline_s)
-            try:
-                session.query("SELECT 1", deadline_s=deadline_s)
-            finally:
-                session.close()
-            return True
-        except SqlError as e:
-            return bool(e.sqlstate)
+        """Health: see `server_health`."""
+        return self._health.probe()
 
     def identity(self) -> DataIdentity | None:
         """What lies in the data directory."""

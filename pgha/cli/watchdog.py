@@ -15,10 +15,11 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 def watchdog(
     node: Annotated[str | None, typer.Option("--node", metavar="FILE", help="The node's own file.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the running one and its server in order.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Replace it by the installed version; no outage.")] = False,
 ) -> None:
     """Keep one node alive: started by cron every minute, exits at once when one runs already."""
     raise UsageError(
         "watchdog takes no options before its name",
         "it is started without loading the command line",
-        f"pgha watchdog {'--stop ' if stop else ''}--node {node or 'FILE'}",
+        f"pgha watchdog {'--stop ' if stop else '--restart ' if restart else ''}--node {node or 'FILE'}",
     )

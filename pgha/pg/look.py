@@ -30,6 +30,10 @@ SPACES = """SELECT t.oid, pg_tablespace_location(t.oid),
  CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR t.oid = d.dattablespace THEN pg_tablespace_size(t.oid) END
  FROM pg_tablespace t, pg_database d WHERE d.datname = current_database()"""
 
+WAL_WAITS = """SELECT CASE WHEN pg_is_in_recovery() THEN false
+ ELSE pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn() END"""
+"""Is there WAL that is not on the disk? (A hair of it at the start of a page: a page's header is no record.)"""
+
 NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', 'nudge')"
 
 

@@ -1,0 +1,95 @@
+"""What fails again and again: no run through all nodes at full speed, no hand-over to and fro, and never the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pgha.core.model import Leader
+from tests.sim.cluster import Cluster
+from tests.sim.node import Node
+
+SEEDS = range(3)
+STEP_S = 0.05
+
+
+def await_(cluster: Cluster, condition: Callable[[], object], within_s: float, what: str) -> None:
+    """Let the world run until it is so; the invariants hold all the while."""
+    end_s = cluster.world.now + within_s
+    while not condition():
+        assert cluster.world.run(cluster.world.now + STEP_S), cluster.world.failed
+        assert cluster.world.now < end_s, f"not within {within_s:.0f} s: {what}"
+
+
+def healthy(seed: int) -> tuple[Cluster, Node]:
+    """A cluster at rest, and its primary."""
+    cluster = Cluster(seed)
+    await_(cluster, lambda: not cluster.complaint() and cluster.primary(), 60.0, "it is healthy")
+    primary = cluster.primary()
+    assert primary is not None
+    return cluster, primary
+
+
+def ended(cluster: Cluster) -> None:
+    """Every task is over."""
+    for node in cluster.nodes.values():
+        node.power_off()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_primaries_that_crash_right_after_each_promotion_change_at_a_slow_pace_and_it_comes_back(seed: int) -> None:
+    cluster, _ = healthy(seed)
+    moves, end_s = 0, cluster.world.now + 60.0
+    while cluster.world.now < end_s:
+        primary = cluster.primary()
+        if primary is not None:
+            primary.pg.kill_tree()
+            moves += 1
+        assert cluster.world.run(cluster.world.now + STEP_S), cluster.world.failed
+    assert 5 <= moves <= 14, f"{moves} take-overs in a minute"
+    await_(cluster, lambda: not cluster.complaint(), 90.0, "it is healthy again")
+    ended(cluster)
+
+
+def handed_over(cluster: Cluster, within_s: float, what: str) -> tuple[Node, Leader]:
+    """Until a primary of a newer epoch is there (the same node, where nobody else may)."""
+    before = cluster.checks.leader
+    assert before is not None
+
+    def moved() -> bool:
+        leader = cluster.checks.leader
+        return leader is not None and leader.epoch > before.epoch and cluster.primary() is not None
+
+    await_(cluster, moved, within_s, what)
+    primary, leader = cluster.primary(), cluster.checks.leader
+    assert primary is not None and leader is not None
+    return primary, leader
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_after_a_hand_over_for_bad_health_none_follows_for_ten_h_unless_the_tree_is_gone(seed: int) -> None:
+    cluster, first = healthy(seed)
+    first.pg.hung = "all"
+    second, leader = handed_over(cluster, 3 * cluster.h_s, "the hung one hands over")
+    began_s = cluster.world.now
+    assert leader.unwell
+    await_(cluster, lambda: not cluster.complaint(), 60.0, "all are back")
+    second.pg.hung = "new"
+    await_(cluster, lambda: cluster.world.now > began_s + 9.5 * cluster.h_s, 20 * cluster.h_s, "9.5 H have passed")
+    now = cluster.checks.leader
+    assert now is not None and now.epoch == leader.epoch, "it bears with its server"
+    handed_over(cluster, 3 * cluster.h_s, "and then it does not")
+    ended(cluster)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_within_the_ten_h_a_crash_hands_over_at_once(seed: int) -> None:
+    cluster, first = healthy(seed)
+    first.pg.hung = "all"
+    second, _ = handed_over(cluster, 3 * cluster.h_s, "the hung one hands over")
+    await_(cluster, lambda: not cluster.complaint(), 60.0, "all are back")
+    second.pg.kill_tree()
+    _, leader = handed_over(cluster, 4.0, "the next one is there")
+    assert not leader.unwell
+    ended(cluster)
