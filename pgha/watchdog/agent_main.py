@@ -158,7 +158,7 @@ class Loop:
         """Until the guard is dead; one that is silent is killed: it does not keep its deadline. Ends this process."""
         why = "its guard was killed"
         while not self.link.closed:
-            if not self.link.answers(PING_S) and not self.link.answers(PING_S) and not self.link.closed:
+            if self._guard_is_silent():
                 why = "its guard did not answer"
                 self.parent.kill()
                 self.link.give_up()
@@ -169,6 +169,13 @@ class Loop:
             self.log.flush(LAST_WORDS_S)
         finally:
             os._exit(1)
+
+    def _guard_is_silent(self) -> bool:
+        """Nobody keeps the deadline any more. In a pause there is none, and nothing is ended."""
+        if self.link.answers(PING_S) or self.link.answers(PING_S) or self.link.closed:
+            return False
+        leader, _, _ = self.agent.lease.held()
+        return leader is None or leader.paused is None
 
     def _guard_is_dead(self, why: str) -> None:
         """Nobody is left to fence but this process: the tree goes, the key is released, a new watchdog starts."""

@@ -77,9 +77,8 @@ def test_one_backend_that_stands_still_is_no_hang_of_the_server(cluster: Cluster
 def _session(cluster: Cluster) -> Iterator[psycopg.Connection]:
     """One more client of the primary."""
     to = cluster.login(cluster.primary)
-    with psycopg.connect(
-        host=to.host, port=to.port, user=to.user, password=to.password, dbname=to.dbname, autocommit=True
-    ) as made:
+    text = psycopg.conninfo.make_conninfo(**{f: getattr(to, f) for f in ("host", "port", "user", "password", "dbname")})
+    with contextlib.closing(psycopg.connect(text, autocommit=True)) as made:
         yield made
 
 
