@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgha.core import bids, cover, pause, voters
 from pgha.core.budget import brake_s
-from pgha.core.model import Copy, Leader, Member, Order, Seal, Tenure, parse_standby_name
+from pgha.core.model import Copy, Leader, Member, Order, Position, Seal, Tenure, parse_standby_name
 from pgha.core.observation import Observation, StoreView, Tenancy
 from pgha.core.server import Running
 from pgha.core.situation import Bid, Budget, Duty, Holder, Path, Server, Situation, Store
@@ -208,8 +208,10 @@ def _path(obs: Observation) -> Path:
             return Path.UNKNOWN
         broken = obs.server.job_failed or obs.failed_starts > CATCH_UP_STARTS
         return Path.FOLLOW if leader.epoch == epoch and not broken else Path.CLONE
-    if leader is None or obs.sealed is None or leader.tenure is not Tenure.HELD or stops_on_order(obs):
+    if leader is None or obs.sealed is None or stops_on_order(obs):
         return Path.UNKNOWN
+    if leader.tenure is not Tenure.HELD:
+        return _path_to_claimant(obs.sealed, leader)
     if obs.sealed.timeline == leader.epoch and obs.sealed.lsn > leader.position.lsn:
         return Path.UNKNOWN  # the key's position is up to K old
     if cover.path(obs.sealed, leader.epoch, leader.position.lsn, leader.forks) is cover.Path.FOLLOW:
@@ -235,6 +237,13 @@ def _is_needed(obs: Observation, leader: Leader) -> bool:
         return True
     there = {parse_standby_name(name) for name, (state, _) in told.standbys.items() if state == "streaming"}
     return any((voter, leader.epoch) in there for voter in leader.sync[-1].voters)
+
+
+def _path_to_claimant(measured: Position, leader: Leader) -> Path:
+    """Who claimed promotes at the position it sealed: that is the coming fork, and who lies on that very timeline at or
+    below it may point itself at the claimant already. Whoever does not waits for the promotion."""
+    below = measured.timeline == leader.position.timeline and measured.lsn <= leader.position.lsn
+    return Path.FOLLOW if leader.tenure is Tenure.CLAIMED and below else Path.UNKNOWN
 
 
 def followers(obs: Observation) -> tuple[voters.Follower, ...]:

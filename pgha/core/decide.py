@@ -225,11 +225,11 @@ def _standby(s: Situation) -> Rule:
         return Rule.R525_FENCE_INCOMPLETE if incomplete else Rule.R530_WAIT_START
     if free:
         return _candidate(s)
-    if s.server is Server.FOLLOWING and s.holder is Holder.OTHER_HELD:
+    if s.server is Server.FOLLOWING:
         return Rule.R540_FOLLOWING
     if s.server is not Server.SEALED:
         return Rule.R550_UNFOLLOW
-    if s.holder is Holder.OTHER_CLAIMED:
+    if s.holder is Holder.OTHER_CLAIMED and not (s.bid is Bid.NONE and s.path is Path.FOLLOW):
         return Rule.R600_WAIT_CLAIMANT
     if s.bid is not Bid.NONE:
         return Rule.R560_SEALED_UNTIL_MOVE

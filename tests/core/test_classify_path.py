@@ -72,10 +72,24 @@ def test_under_strict_a_named_directory_is_rewound_once_no_other_voter_is_there(
     assert situation(obs, store__members={"n1": member(N1)}).path is Path.NEEDED, "the holder has not said who is there"
 
 
-@pytest.mark.parametrize("tenure", [Tenure.CLAIMED, Tenure.RELEASED])
-def test_nobody_is_followed_who_does_not_hold(tenure: Tenure) -> None:
-    assert situation(measured(END, key(N2, tenure=tenure))).path is Path.UNKNOWN
+def test_nobody_is_followed_who_does_not_hold() -> None:
+    assert situation(measured(END, key(N2, tenure=Tenure.RELEASED))).path is Path.UNKNOWN
     assert situation(measured(END, key(N2)), store__leader=None).path is Path.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("timeline", "lsn", "expected"),
+    [
+        (4, END - 1, Path.FOLLOW),
+        (4, END, Path.FOLLOW),
+        (4, END + 1, Path.UNKNOWN),
+        (3, END - 1, Path.UNKNOWN),  # where the claimant left it is told once it is promoted
+        (EPOCH, 1, Path.UNKNOWN),
+    ],
+)
+def test_who_claimed_is_followed_below_its_coming_fork(timeline: int, lsn: int, expected: Path) -> None:
+    claimed = key(N2, tenure=Tenure.CLAIMED, position=Position(4, END))
+    assert situation(measured(lsn, claimed, timeline=timeline)).path is expected
 
 
 @pytest.mark.parametrize(

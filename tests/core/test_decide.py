@@ -198,7 +198,7 @@ def test_a_healthy_pair_is_left_alone() -> None:
 # -- choose looks at nothing it does not name ------------------------------------------------------------------
 
 
-FOLLOWED = (Holder.OTHER_HELD, Holder.OTHER_PAUSED)
+FOLLOWED = (Holder.OTHER_HELD, Holder.OTHER_PAUSED, Holder.OTHER_CLAIMED)
 RELEVANT: dict[str, Callable[[Situation], bool]] = {
     "bid": lambda s: s.server is Server.SEALED and s.holder in (Holder.RELEASED, Holder.SILENT, *FOLLOWED),
     "path": lambda s: s.holder in FOLLOWED and s.server in (Server.SEALED, Server.STARTING, Server.DOWN),

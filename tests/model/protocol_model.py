@@ -141,17 +141,17 @@ class World:
         """Its seal of the key's present revision has landed."""
         return node.seal is not None and node.seal.revision == self.key.rev
 
-    def holder(self) -> Node | None:
-        """The rightful primary, if it runs."""
+    def holder(self, *, claimed: bool = False) -> Node | None:
+        """The rightful primary, if it runs; with `claimed` also one that has yet to be promoted."""
         node = self.nodes[self.key.holder]
-        return node if node.up and node.primary_epoch == self.key.epoch else None
+        return node if node.up and self.key.epoch in (node.primary_epoch, node.claimed * claimed) else None
 
     def source(self, node: Node) -> Node | None:
         """Whom the node streams from, if that works."""
         if node.upstream is None:
             return None
         source = self.nodes[node.upstream[0]]
-        works = source.up and source.primary_epoch == node.upstream[1] and node.shares_history(source)
+        works = source.up and node.upstream[1] in (source.primary_epoch, source.claimed) and node.shares_history(source)
         return source if works else None
 
     # -- PostgreSQL -----------------------------------------------------------------------------------------------
@@ -193,9 +193,9 @@ class World:
         rule = self.random.choice(node.evaluated)
         if self.bug == "names_late" and node.primary_epoch != 1 and not node.mark and self.chance(0.3):
             rule = Rule(node.copy, frozenset(), 0)
-        for lsn in range(len(node.log), max(0, len(node.log) - 6), -1):
-            entry = node.log[lsn - 1]
-            if entry in self.pending and sum(node.reports.get(v, 0) >= lsn for v in rule.voters) >= rule.k:
+        fresh = {entry for entry in self.pending if entry[0] == node.primary_epoch}
+        for lsn, entry in reversed(list(enumerate(node.log, start=1))[-6:]):
+            if entry in fresh and sum(node.reports.get(v, 0) >= lsn for v in rule.voters) >= rule.k:
                 self.pending.discard(entry)
                 self.acked.add(entry)
                 self.stats["acks"] += 1
@@ -273,9 +273,10 @@ class World:
 
     # -- the other nodes ------------------------------------------------------------------------------------------
     def follow(self) -> None:
-        """A standby or former primary sees the promoted key: it follows its holder, rewound first if it must."""
-        node, holder = self.some(lambda n: n.name != self.key.holder and not n.primary_epoch and n.log), self.holder()
-        if not node or not holder:
+        """A standby or former primary follows who claimed; rewound, if it must be, once that one is promoted."""
+        holder = self.holder(claimed=True)
+        node = self.some(lambda n: n.name != self.key.holder and not n.primary_epoch and n.log)
+        if not node or not holder or (not holder.primary_epoch and self.diverged(node, holder)):
             return
         if (node.attempted == self.key.rev or self.sealed(node)) and self.bug != "unseal_free":
             return

@@ -123,7 +123,10 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R590_CLONE: ("n2", look(down("n2", Rule.R590_CLONE, "waiting", position=_BEYOND), leader=_FORKED)),
     Rule.R595_WAIT_PATH: ("n2", look(down("n2", Rule.R595_WAIT_PATH, "waiting", position=Position(3, LSN + 1)))),
     Rule.R597_KEEP: ("n2", look(down("n2", Rule.R597_KEEP, "waiting", position=_BEYOND), leader=_NAMED)),
-    Rule.R600_WAIT_CLAIMANT: ("n2", look(down("n2", Rule.R600_WAIT_CLAIMANT, "waiting"), leader=CLAIMED)),
+    Rule.R600_WAIT_CLAIMANT: (
+        "n2",
+        look(down("n2", Rule.R600_WAIT_CLAIMANT, "waiting", position=_BEYOND), leader=CLAIMED),
+    ),
     Rule.R610_NO_DATA: ("n2", look(down("n2", Rule.R610_NO_DATA, data=""), leader=FREE)),
     Rule.R615_PAUSED_STANDBY: ("n2", look(down("n2", Rule.R615_PAUSED_STANDBY), leader=PAUSED)),
     Rule.R620_SEAL: ("n2", look(told("n2", Rule.R620_SEAL), leader=FREE)),
