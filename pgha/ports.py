@@ -290,8 +290,8 @@ class Server(Protocol):
         """A primary's WAL end (flushed), now."""
         ...
 
-    def checkpoint(self) -> None:
-        """Begin a CHECKPOINT in the background; `ServerView.checkpoints` counts the finished ones."""
+    def checkpoint(self, *, switch_wal: bool = False) -> None:
+        """Begin a CHECKPOINT in the background, then perhaps a new WAL segment; `ServerView.checkpoints` counts them."""
         ...
 
     def shut_down_at(self) -> Position | None:

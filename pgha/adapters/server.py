@@ -349,13 +349,14 @@ class PostgresServer:
 
     # -- in the background -----------------------------------------------------------------------------------
 
-    def checkpoint(self) -> None:
-        """CHECKPOINT on a connection of its own; at most one."""
+    def checkpoint(self, *, switch_wal: bool = False) -> None:
+        """CHECKPOINT on a connection of its own; at most one. A standby that connects gets its segment anew from the
+        start: after a switch that is next to nothing."""
         if self._checkpoint is not None:
             return
         with suppress(SqlError):
             self._checkpoint = self._connect(deadline_s=self.clock.now_s() + LOOK_S)
-            self._checkpoint.send("CHECKPOINT")
+            self._checkpoint.send("CHECKPOINT; SELECT pg_switch_wal()" if switch_wal else "CHECKPOINT")
 
     def _poll_checkpoint(self) -> int:
         session = self._checkpoint

@@ -171,6 +171,7 @@ def publish(agent: Agent, obs: Observation) -> None:
 def _publish_seal(agent: Agent, obs: Observation) -> None:
     if obs.store is not None and agent.publish(obs, Rule.R620_SEAL, force=True):
         agent.notes.bid = (obs.store.leader_revision, agent.ports.clock.now_s())
+        agent.reread = True  # the others seal at this moment too
 
 
 def promote(agent: Agent, obs: Observation) -> None:

@@ -75,11 +75,11 @@ def prepare(agent: Agent, obs: Observation) -> None:
         return
     if notes.preparing[0] != order.ident:
         notes.preparing = (order.ident, obs.server.checkpoints)
-        agent.ports.server.checkpoint()
+        agent.ports.server.checkpoint(switch_wal=True)
     elif obs.server.checkpoints > notes.preparing[1]:
         notes.prepared = order.ident
     else:
-        agent.ports.server.checkpoint()
+        agent.ports.server.checkpoint(switch_wal=True)
 
 
 def hand_over(agent: Agent, obs: Observation) -> None:

@@ -276,8 +276,8 @@ class SimServer:
 
     # -- in the background ---------------------------------------------------------------------------------------
 
-    def checkpoint(self) -> None:
-        """At most one."""
+    def checkpoint(self, *, switch_wal: bool = False) -> None:
+        """At most one. WAL has no segments here."""
         pg = self.pg
         if self._checkpointing == pg.life or not self._serves(new=True):
             return
