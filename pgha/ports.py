@@ -254,16 +254,16 @@ class Server(Protocol):
         """Ask for a fast stop; does not wait."""
         ...
 
-    def begin_cut(self) -> None:
-        """Begin to cut the server off, without waiting: `seal` goes on from there."""
-        ...
-
     def seal(self) -> Position | None:
         """Cut the server off and measure (design, 6 "Seal"); None when the state that proves it was not reached."""
         ...
 
     def follow(self, holder: str, name: str) -> None:
         """Stream from this node under this application_name."""
+        ...
+
+    def begin_names(self, names: str) -> None:
+        """Begin to put a claim's names in force on a standby; does not wait. Never ''."""
         ...
 
     def prepare_promotion(self, epoch: int, names: str) -> bool:
@@ -291,7 +291,7 @@ class Server(Protocol):
         ...
 
     def checkpoint(self, *, switch_wal: bool = False) -> None:
-        """Begin a CHECKPOINT in the background, then perhaps a new WAL segment; `ServerView.checkpoints` counts them."""
+        """Begin a CHECKPOINT in the background, then perhaps a new WAL segment; `ServerView.checkpoints` counts."""
         ...
 
     def shut_down_at(self) -> Position | None:

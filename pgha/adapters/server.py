@@ -183,15 +183,11 @@ class PostgresServer:
                 self.files.live_text = ""
                 raise
 
-    def begin_cut(self) -> None:
-        """Empty primary_conninfo, reload."""
-        self._reload(conf.live_conf())
-
     def seal(self) -> Position | None:
         """Finding 2 of redteam: the startup process in RecoveryRetrieveRetryInterval, seen on a connection opened
         after the reload that shows the empty value, proves that no walreceiver lives or can come."""
         deadline_s = self.clock.now_s() + SEAL_S
-        self.begin_cut()
+        self._reload(conf.live_conf())
         with suppress(SqlError):
             while self.clock.now_s() < deadline_s:
                 session = self._connect(deadline_s=deadline_s, replication="database")
@@ -235,6 +231,12 @@ class PostgresServer:
         self._taken("primary_conninfo", conf.upstream(self.node, holder, name), self.clock.now_s() + LOOK_S)
 
     # -- promotion and names ---------------------------------------------------------------------------------
+
+    def begin_names(self, names: str) -> None:
+        """Asked for while the claim is on its way. Nobody carries a name of an epoch that is not won: as good as the
+        barrier on a standby."""
+        with suppress(OSError):
+            self._reload(conf.live_conf(names=names))
 
     def prepare_promotion(self, epoch: int, names: str) -> bool:
         """History files so that PostgreSQL takes timeline `epoch`; the claim's names in force before pg_promote."""

@@ -133,12 +133,7 @@ def _went_back(agent: Agent, obs: Observation, position: Position) -> bool:
 
 
 def unfollow(agent: Agent, obs: Observation) -> None:
-    """Cut off and measured, without a seal: nobody is to be followed at this moment. A holder that stops on order
-    waits for this node's position: it is told first."""
-    order = obs.store.order if obs.store else None
-    if stops_on_order(obs) and order is not None and order.target == agent.node.node:
-        agent.ports.server.begin_cut()
-        agent.publish(obs, Rule.R550_UNFOLLOW, force=True)
+    """Cut off and measured, without a seal: nobody is to be followed at this moment."""
     _measure(agent, obs)
 
 
@@ -182,7 +177,7 @@ def promote(agent: Agent, obs: Observation) -> None:
     server = agent.ports.server
     agent.arm(tenancy.sent_s)
     try:
-        if not server.prepare_promotion(leader.epoch, _names(agent, leader)):
+        if not server.prepare_promotion(leader.epoch, claiming.names_of(agent, leader)):
             agent.notes.problem = "the names could not be put in force"
             return
         found = server.promote(leader.epoch)
@@ -196,13 +191,6 @@ def promote(agent: Agent, obs: Observation) -> None:
     agent.notes.phases["promote"] = agent.ports.clock.now_s() - agent.notes.free_s
     agent.notes.health_s = agent.ports.clock.now_s()
     _announce(agent, found[0], found[1])
-
-
-def _names(agent: Agent, leader: Leader) -> str:
-    """What the claim's rule says; without entries nothing was promised (async)."""
-    if not leader.sync:
-        return ""
-    return voters.setting_for(leader.sync[-1], leader.epoch, agent.settings.durability)
 
 
 def announce(agent: Agent, obs: Observation) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pgha import records
-from pgha.core import bids, cover
+from pgha.core import bids, cover, voters
 from pgha.core.classify import own_seal, seals_at
 from pgha.core.model import Leader, Order, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
@@ -26,6 +26,8 @@ def claim(agent: Agent, obs: Observation) -> None:
     order = _order(obs, view, own)
     new = _claimed(agent, view, own, rule, order)
     agent.memory.update(claimed=new.epoch)
+    if names := names_of(agent, new):
+        agent.ports.server.begin_names(names)
     key, sent_s = agent.root + "leader", agent.ports.clock.now_s()
     if agent.notes.claim is None or agent.notes.claim[0] != new:
         agent.notes.claim = (new, sent_s)
@@ -46,6 +48,13 @@ def claim(agent: Agent, obs: Observation) -> None:
     agent.notes.phases["claim"] = agent.ports.clock.now_s() - agent.notes.free_s
     said = {"outcome": type(outcome).__name__, "because": new.reason, "loss_bytes": new.loss_bytes}
     agent.note("claim", epoch=new.epoch, rule=records.rule_text(rule), kept=[str(c) for c in new.kept], **said)
+
+
+def names_of(agent: Agent, leader: Leader) -> str:
+    """What the claim's rule says; without entries nothing was promised (async)."""
+    if not leader.sync:
+        return ""
+    return voters.setting_for(leader.sync[-1], leader.epoch, agent.settings.durability)
 
 
 def _order(obs: Observation, view: StoreView, own: Seal) -> Order | None:

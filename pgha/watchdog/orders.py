@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pgha import records
 from pgha.core.classify import order_problem
-from pgha.core.model import Leader, Order, Position, Tenure
+from pgha.core.model import Leader, Member, Order, Position, Tenure
 from pgha.core.observation import Observation
 from pgha.ports import Committed, Guard, StoreDown, Write
 from pgha.watchdog.agent import Agent
@@ -17,7 +17,7 @@ from pgha.watchdog.agent import Agent
 KILL_S = 2.0
 STOP_S = 8.0
 TARGET_REPLAY_S = 1.0
-LOOK_S = 0.03  # between looks at the target's member key when no hint comes
+LOOK_S = 0.03  # between looks at the target's member key
 OTHERS_FIRST_S = 0.3  # with another voter there, the old primary comes back after the new one is writable
 
 
@@ -98,32 +98,42 @@ def hand_over(agent: Agent, obs: Observation) -> None:
             clock.sleep(0.003)
     end = end or server.shut_down_at()
     if end is not None:
-        _await_replay(agent, order, end)
+        _await_flush(agent, order, end)
     if not link.kill_tree(deadline_s=clock.now_s() + KILL_S):
         agent.notes.problem = "the old server's processes could not be ended"
         return
     _hand_to(agent, order, end)
 
 
-def _await_replay(agent: Agent, order: Order, end: Position) -> None:
-    """Until the target's member key shows WAL beyond the shutdown checkpoint's start, on its disk; at most 1 s."""
+def _await_flush(agent: Agent, order: Order, end: Position) -> None:
+    """Until the target has the shutdown checkpoint on its disk; at most 1 s.
+
+    A walsender ends only once its standby has confirmed all of it (walsender.c, WalSndDone), and the postmaster after
+    its walsenders: an orderly exit says it. One that does not come (a stalled archive_command, another standby that is
+    stalled) is not waited for when the target's member key shows it. Who was not connected then has no cover.
+    """
     clock = agent.ports.clock
-    until_s = clock.now_s() + TARGET_REPLAY_S
-    key = f"{agent.root}members/{order.target}"
+    until_s, look_s = clock.now_s() + TARGET_REPLAY_S, clock.now_s() + LOOK_S
     while clock.now_s() < until_s:
-        try:
-            snap = agent.ports.store.read(key, deadline_s=until_s)
-        except StoreDown:
+        state = agent.ports.link.state()
+        if not state.tree and state.exit_status == "exit 0":
             return
-        entry = snap.entries.get(key)
-        member = records.parse_value(key, entry.value, records.parse_member) if entry else None
-        if (
-            member is not None
-            and not isinstance(member, records.Problem)
-            and max(member.position, member.replay) >= end
-        ):
-            return
-        agent.ports.store.wait(agent.root, snap.revision, deadline_s=min(until_s, clock.now_s() + LOOK_S))
+        if clock.now_s() >= look_s:
+            if _shows(agent, order.target, end, until_s):
+                return
+            look_s = clock.now_s() + LOOK_S
+        clock.sleep(0.003)
+
+
+def _shows(agent: Agent, node: str, end: Position, deadline_s: float) -> bool:
+    """That node's member key says that it has all WAL up to `end`."""
+    key = f"{agent.root}members/{node}"
+    try:
+        entry = agent.ports.store.read(key, deadline_s=deadline_s).entries.get(key)
+    except StoreDown:
+        return False
+    member = records.parse_value(key, entry.value, records.parse_member) if entry else None
+    return isinstance(member, Member) and max(member.position, member.replay) >= end
 
 
 def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:

@@ -164,9 +164,6 @@ class SimServer:
             stream = pg.receiver
             pg.later(self.world.span(0.003, 0.025, tail=0.05, upto=1.0), lambda: stream.drop(pg, silently=False))
 
-    def begin_cut(self) -> None:
-        """Nothing yet: `seal` does it all."""
-
     def seal(self) -> Position | None:
         """The state that proves it, or None."""
         until = self.world.now + SEAL_S / self.node.clock.rate
@@ -200,6 +197,11 @@ class SimServer:
             self.pg.upstream = (holder, name)
 
     # -- promotion and names -------------------------------------------------------------------------------------
+
+    def begin_names(self, names: str) -> None:
+        """The file and the signal, without waiting."""
+        self.link.signal("SIGHUP")
+        self.pg.set_names(names)
 
     def prepare_promotion(self, epoch: int, names: str) -> bool:
         """Names in force, history files up to the epoch."""
