@@ -183,11 +183,15 @@ class PostgresServer:
                 self.files.live_text = ""
                 raise
 
+    def begin_cut(self) -> None:
+        """Empty primary_conninfo, reload."""
+        self._reload(conf.live_conf())
+
     def seal(self) -> Position | None:
         """Finding 2 of redteam: the startup process in RecoveryRetrieveRetryInterval, seen on a connection opened
         after the reload that shows the empty value, proves that no walreceiver lives or can come."""
         deadline_s = self.clock.now_s() + SEAL_S
-        self._reload(conf.live_conf())
+        self.begin_cut()
         with suppress(SqlError):
             while self.clock.now_s() < deadline_s:
                 session = self._connect(deadline_s=deadline_s, replication="database")

@@ -15,7 +15,7 @@ class Memory:
     """The node's durable memory (design, 5 "Memory of a node").
 
     cluster: id of the cluster. epoch, beat, revision: the highest seen in the store. seal: the last one taken, durable
-    before it is published. claimed: the epoch this node last claimed, durable before the server may be promoted.
+    before it is published. claimed: the epoch this node last sealed for, durable before the server may be promoted.
     catch_up: the epoch whose holder the copy `catch_up_data` was rewound from; 0 once it is complete. Until then it
     can't be measured, and only that holder can complete it.
     """

@@ -133,7 +133,12 @@ def _went_back(agent: Agent, obs: Observation, position: Position) -> bool:
 
 
 def unfollow(agent: Agent, obs: Observation) -> None:
-    """Cut off and measured, without a seal: nobody is to be followed at this moment."""
+    """Cut off and measured, without a seal: nobody is to be followed at this moment. A holder that stops on order may
+    wait for this node's position: it is told first."""
+    order = obs.store.order if obs.store else None
+    if stops_on_order(obs) and order is not None and order.target == agent.node.node:
+        agent.ports.server.begin_cut()
+        agent.publish(obs, Rule.R550_UNFOLLOW, force=True)
     _measure(agent, obs)
 
 
@@ -152,7 +157,8 @@ def seal(agent: Agent, obs: Observation) -> None:
     if before is not None and before.position != position:
         agent.notes.problem = f"measured {position}, sealed {before.position} at this revision already"
         return
-    agent.memory.update(seal=Seal(view.leader_revision, obs.copy, position))
+    epoch = view.leader.epoch + 1 if view.leader else 0
+    agent.memory.update(seal=Seal(view.leader_revision, obs.copy, position), claimed=epoch)
     agent.notes.phases["seal"] = agent.ports.clock.now_s() - agent.notes.free_s
     sealed = replace(obs, sealed=position, memory=agent.memory.value, server=replace(obs.server, upstream_epoch=0))
     _publish_seal(agent, sealed)

@@ -18,14 +18,13 @@ from pgha.watchdog.agent import Agent
 
 
 def claim(agent: Agent, obs: Observation) -> None:
-    """Take over by CAS on the very revision that the seals name. The epoch is durable before."""
+    """Take over by CAS on the very revision that the seals name. The epoch is durable since the own seal is."""
     view, own = obs.store, own_seal(obs)
     if view is None or view.leader is None or own is None or obs.copy is None:
         return
     rule = cover.claim_rule(own, seals_at(view), view.settings.copies)
     order = _order(obs, view, own)
     new = _claimed(agent, view, own, rule, order)
-    agent.memory.update(claimed=new.epoch)
     if names := names_of(agent, new):
         agent.ports.server.begin_names(names)
     key, sent_s = agent.root + "leader", agent.ports.clock.now_s()

@@ -17,7 +17,7 @@ from pgha.watchdog.agent import Agent
 KILL_S = 2.0
 STOP_S = 8.0
 TARGET_REPLAY_S = 1.0
-LOOK_S = 0.03  # between looks at the target's member key
+LOOK_S = 0.005  # between looks at the old server while no hint comes
 OTHERS_FIRST_S = 0.3  # with another voter there, the old primary comes back after the new one is writable
 
 
@@ -112,28 +112,22 @@ def _await_flush(agent: Agent, order: Order, end: Position) -> None:
     its walsenders: an orderly exit says it. One that does not come (a stalled archive_command, another standby that is
     stalled) is not waited for when the target's member key shows it. Who was not connected then has no cover.
     """
-    clock = agent.ports.clock
-    until_s, look_s = clock.now_s() + TARGET_REPLAY_S, clock.now_s() + LOOK_S
+    clock, store = agent.ports.clock, agent.ports.store
+    until_s, revision, key = clock.now_s() + TARGET_REPLAY_S, 0, f"{agent.root}members/{order.target}"
     while clock.now_s() < until_s:
         state = agent.ports.link.state()
         if not state.tree and state.exit_status == "exit 0":
             return
-        if clock.now_s() >= look_s:
-            if _shows(agent, order.target, end, until_s):
-                return
-            look_s = clock.now_s() + LOOK_S
-        clock.sleep(0.003)
-
-
-def _shows(agent: Agent, node: str, end: Position, deadline_s: float) -> bool:
-    """That node's member key says that it has all WAL up to `end`."""
-    key = f"{agent.root}members/{node}"
-    try:
-        entry = agent.ports.store.read(key, deadline_s=deadline_s).entries.get(key)
-    except StoreDown:
-        return False
-    member = records.parse_value(key, entry.value, records.parse_member) if entry else None
-    return isinstance(member, Member) and max(member.position, member.replay) >= end
+        if revision and not store.wait(agent.root, revision, deadline_s=clock.now_s() + LOOK_S):
+            continue
+        try:
+            snap = store.read(key, deadline_s=until_s)
+        except StoreDown:
+            return
+        entry, revision = snap.entries.get(key), snap.revision
+        member = records.parse_value(key, entry.value, records.parse_member) if entry else None
+        if isinstance(member, Member) and max(member.position, member.replay) >= end:
+            return
 
 
 def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
