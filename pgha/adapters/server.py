@@ -5,7 +5,7 @@ Every wait is bounded. No policy: when what happens is decided in `pgha.core`, h
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 from pgha.adapters.database import Session, SqlError
@@ -13,9 +13,9 @@ from pgha.adapters.server_files import ServerFiles
 from pgha.adapters.server_health import Health
 from pgha.adapters.server_jobs import Jobs
 from pgha.adapters.server_log import ServerLog
+from pgha.adapters.server_names import Names
 from pgha.core.model import Position, parse_lsn
 from pgha.core.server import DataIdentity, Running, ServerView
-from pgha.core.voters import barrier
 from pgha.errors import Refused
 from pgha.nodefile import NodeFile
 from pgha.pg import conf, control, look
@@ -25,7 +25,6 @@ LOOK_S = 0.5
 SEAL_S = 2.0
 PREPARE_S = 2.0
 PROMOTE_S = 8.0
-NAMES_S = 3.0
 PACE_S = 0.002
 
 
@@ -39,6 +38,7 @@ class PostgresServer:
         self.copies = self.jobs.copies
         with suppress(OSError):  # the next clone says why
             self.copies.finish_swap()
+        self.names = Names(self.clock, sql=self._sql, connect=self._connect, reload=self._reload)
         self._session: Session | None = None
         self._last = ServerView(Running.DOWN)
         self._stop_asked: tuple[int, float] = (0, 0.0)
@@ -259,15 +259,6 @@ class PostgresServer:
             self.clock.sleep(PACE_S)
         return False
 
-    def _shown(self, names: str, deadline_s: float) -> bool:
-        """A connection opened after the reload shows the names."""
-        while self.clock.now_s() < deadline_s:
-            with suppress(SqlError), closing(self._connect(deadline_s=deadline_s)) as session:
-                if session.query("SHOW synchronous_standby_names", deadline_s=deadline_s)[0][0] == names:
-                    return True
-            self.clock.sleep(PACE_S)
-        return False
-
     def promote(self, epoch: int) -> tuple[Position, tuple[tuple[int, int], ...]] | None:
         """pg_promote without its own polling (0.1 s steps), asked for once for each start of the server."""
         deadline_s = self.clock.now_s() + PROMOTE_S
@@ -300,45 +291,7 @@ class PostgresServer:
 
     def change_names(self, names: str, *, barrier: bool) -> bool:
         """Design, 6 "Change of voters"; redteam 4 and 14."""
-        deadline_s = self.clock.now_s() + NAMES_S
-        waiting: Session | None = None
-        try:
-            if barrier:
-                waiting = self._raise_barrier(deadline_s)
-                if waiting is None:
-                    return False
-            self._reload(conf.live_conf(names=names))
-            if not self._shown(names, deadline_s):
-                return False
-            self._sql(look.NUDGE, deadline_s=deadline_s)
-            return True
-        except SqlError:
-            return False
-        finally:
-            if waiting is not None:
-                waiting.close()
-
-    def _raise_barrier(self, deadline_s: float) -> Session | None:
-        """Returns once no process evaluates the old rule: every walsender shows priority 0 and a commit waits."""
-        self._reload(conf.live_conf(names=barrier()))
-        if not self._shown(barrier(), deadline_s):
-            return None
-        waiting = self._connect(deadline_s=deadline_s, options="-c synchronous_commit=on -c log_statement=none")
-        waiting.send("SELECT pg_logical_emit_message(true, 'pgha', 'barrier')")
-        waiting.answered  # noqa: B018  # flushes
-        proof = (
-            f"SELECT (SELECT count(*) FROM pg_stat_replication WHERE sync_priority > 0), (SELECT wait_event FROM"  # noqa: S608
-            f" pg_stat_activity WHERE pid = {waiting.pid:d})"
-        )
-        while self.clock.now_s() < deadline_s:
-            count, event = self._sql(proof, deadline_s=deadline_s)[0]
-            if count == "0" and event == "SyncRep":
-                return waiting
-            if waiting.answered:  # acknowledged: some process still had the old rule; try once more
-                waiting.send("SELECT pg_logical_emit_message(true, 'pgha', 'barrier')")
-            self.clock.sleep(PACE_S)
-        waiting.close()
-        return None
+        return self.names.change(names, barrier=barrier)
 
     def nudge(self) -> None:
         """A commit of the standing connection, whose level is `local`."""
