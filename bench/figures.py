@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 
@@ -53,6 +53,10 @@ class Line:
         if self.broken or max(self.rows_lost, self.two_writers) > 0:
             return False
         return self.limit is None or self.spread.median <= self.limit
+
+    def beside(self, base: float) -> Line:
+        """The same with its ratio to a baseline."""
+        return replace(self, ratio=self.spread.median / base)
 
     @property
     def verdict(self) -> str:

@@ -2,6 +2,7 @@
 
 python -m bench.run                                  all of it, 10 rounds each, some ten minutes
 python -m bench.run --only baseline,switchover       parts of it
+python -m bench.run --only deep                      what hangs and dies besides: see bench/depth.py, some 20 minutes
 python -m bench.run --rounds 3 --json                quick, for a program
 """
 
@@ -15,12 +16,13 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import baseline, machine
+from bench import baseline, depth, machine
 from bench import demo as bench_demo
 from bench.demo import Demo
 from bench.figures import Line, Spread, table
 
-PARTS = ("baseline", "demo", "commands", "idle", "switchover", "kill-postgres", "kill-node", "kill-node-leader")
+BASIC = ("baseline", "demo", "commands", "idle", "switchover", "kill-postgres", "kill-node", "kill-node-leader")
+PARTS = (*BASIC, *depth.PARTS)
 RATIO = {"switchover": 1.4, "kill-postgres": 1.6}
 CEILING_S = {"switchover": 0.35, "kill-postgres": 0.40}
 BASE_OF = {"switchover": "switchover", "kill-postgres": "crash"}
@@ -117,11 +119,13 @@ def pgha_lines(parts: set[str], rounds: int, node_rounds: int, base: dict[str, f
 def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(PARTS), metavar="PARTS", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--only", default=",".join(BASIC), metavar="PARTS", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, default=10, help="of each part (default 10)")
     parser.add_argument("--node-rounds", type=int, default=None, help="of kill-node, when others than --rounds")
+    parser.add_argument("--deep-rounds", type=int, default=2, help="of each part of bench/depth.py (default 2)")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     found = parser.parse_args()
+    found.only = ",".join(",".join(depth.PARTS) if part == "deep" else part for part in found.only.split(","))
     unknown = sorted(set(found.only.split(",")) - set(PARTS))
     if unknown or found.rounds < 1:
         parser.error(f"no such part: {', '.join(unknown)}" if unknown else "--rounds is less than 1")
@@ -133,8 +137,10 @@ def main() -> int:
     wanted = options()
     parts, facts = set(wanted.only.split(",")), machine.facts()
     lines, base = baseline_lines(wanted.rounds) if "baseline" in parts else ([], {})
-    if parts - {"baseline"}:
+    if parts & set(BASIC[1:]):
         lines += pgha_lines(parts, wanted.rounds, wanted.node_rounds or wanted.rounds, base)
+    if deep := parts & set(depth.PARTS):
+        lines += depth.lines(deep, wanted.deep_rounds, base.get("crash", 0.0), say)
     facts["load at the end"] = machine.facts()["load"]
     if wanted.json:
         rows = [{**asdict(x), "median": x.spread.median, "p90": x.spread.p90, "verdict": x.verdict} for x in lines]

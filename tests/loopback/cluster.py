@@ -29,7 +29,7 @@ from pgha.ops.local_nodes import LocalNode
 from pgha.ops.procs import Proc
 from pgha.ops.status import Seen, Status
 from pgha.ops.target import Target, from_inventory
-from pgha.ports import Committed, Guard, Write
+from pgha.ports import Committed, Guard, StoreDown, Write
 from tests.loopback import faults
 from tests.support.postgres_pair import until
 
@@ -69,12 +69,12 @@ class Cluster:
 
     # -- its life --------------------------------------------------------------------------------------------
 
-    def up(self, nodes: int = 3) -> None:
+    def up(self, nodes: int = 3, *, segment_mb: int = 1) -> None:
         """Make it, with the writing client's role and table."""
         self.root = tempfile.mkdtemp(prefix="pgha-lb-", dir="/var/tmp")
         os.rmdir(self.root)
         bin_dir = os.environ.get(PG_BIN, "")
-        words = ["--nodes", str(nodes), *(["--pg-bin", bin_dir] if bin_dir else [])]
+        words = ["--nodes", str(nodes), "--wal-segment", str(segment_mb), *(["--pg-bin", bin_dir] if bin_dir else [])]
         said = pgha("demo", "up", "--dir", self.root, *words, within_s=UP_S)
         assert said.code == 0, said.text
         self.adopt(f"{self.root}/inventory.yaml")
@@ -115,6 +115,10 @@ class Cluster:
         faults.thaw(demo.processes(self.root))
         for node in self.nodes.values():
             self.power_on(node)
+
+    def mend_processes(self) -> None:
+        """What stands still goes on."""
+        faults.thaw(demo.processes(self.root))
 
     # -- looking ---------------------------------------------------------------------------------------------
 
@@ -163,6 +167,14 @@ class Cluster:
         """The node whose etcd member leads."""
         ports = {int(m.endpoint.rpartition(":")[2]) for m in self.seen().health.members if m.leader}
         return next(n for n in self.nodes.values() if n.etcd_client_port in ports)
+
+    def store_answers(self) -> bool:
+        """A linearizable read succeeds."""
+        try:
+            self.store.read(records.prefix(self.target.cluster), deadline_s=self.clock.now_s() + 0.2)
+        except StoreDown:
+            return False
+        return True
 
     # -- waiting ---------------------------------------------------------------------------------------------
 
