@@ -22,7 +22,7 @@ from pgha.core.model import Copy, Leader, Member, Position, Seal, Tenure
 from pgha.core.observation import StoreView
 from pgha.core.situation import AXES, Bid, Holder, Situation
 from pgha.errors import Exit, UsageError
-from pgha.ops.observed import Rebuilt, rebuild, rule_named, timing_of, view_of
+from pgha.ops.observed import Rebuilt, at_least, rebuild, rule_named, timing_of, view_of
 from pgha.ops.promise import WRITES_WAIT
 from pgha.ops.status import Row, Seen, Status, is_fresh, judge
 from pgha.ops.target import Target
@@ -198,7 +198,7 @@ def find_gap(seen: Seen) -> Gap | None:
     copies = sorted({copy for lack in lacks for copy in lack.absent})
     absent = tuple(about(copy, seen, view) for copy in copies)
     here = tuple(a for a in absent if a.fresh and not a.replaced_by)
-    more = [Seal(view.leader_revision, a.copy, a.position or BEGINNING) for a in here]
+    more = [Seal(view.leader_revision, a.copy, at_least(a.copy, a.position, view)) for a in here]
     coming = tuple(a.copy for a in here) if _led(more, seen, view) else ()
     barred = first is not None and view.members[first.name].nofailover
     return Gap(best, barred, lacks, absent, coming)
@@ -223,7 +223,7 @@ def about(copy: Copy, seen: Seen, view: StoreView) -> Absent:
     member = view.members.get(copy.node)
     position, fresh = _known(copy, view.leader, member), is_fresh(member, seen.at)
     other = (str(member.copy) if member.data else "none") if member is not None and member.data != copy.data else ""
-    enough = not other and _led([Seal(view.leader_revision, copy, position or BEGINNING)], seen, view)
+    enough = not other and _led([Seal(view.leader_revision, copy, at_least(copy, position, view))], seen, view)
     age = None if member is None else max(0.0, seen.at - member.written_at)
     return Absent(copy, position, age, fresh, other, enough)
 

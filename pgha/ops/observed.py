@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from pgha.core import voters
 from pgha.core.budget import CRASHES_FREE
-from pgha.core.classify import CLAIM_S, START_S, STOP_S, classify
+from pgha.core.classify import CLAIM_S, START_S, STOP_S, classify, seals_at
 from pgha.core.decide import Rule, choose
-from pgha.core.model import Copy, Leader, Member, Seal, Settings, Tenure
+from pgha.core.model import Copy, Leader, Member, Position, Seal, Settings, Tenure
 from pgha.core.observation import Memory, Observation, StoreView, Tenancy
 from pgha.core.server import Running, ServerView, Walsender
 from pgha.core.situation import AXES, Situation
@@ -193,6 +193,14 @@ def _empty_and_free(o: Observation) -> Observation:
     held = leader is not None and leader.tenure is Tenure.HELD and leader.holder.node != o.me
     o = replace(o, server=replace(o.server, running=Running.NO_DATA))
     return replace(o, key_seen_s=o.now_s - o.timing.h_s - BEYOND_S) if held else o
+
+
+def at_least(copy: Copy, known: Position | None, view: StoreView) -> Position:
+    """Where a seal of this copy would be, at least: a primary has all that anybody has sealed of its timeline."""
+    leader, position = view.leader, known or Position(0, 0)
+    if leader is None or copy != leader.holder:
+        return position
+    return max([position, *(s.position for s in seals_at(view) if s.position.timeline == leader.epoch)])
 
 
 def _unread(o: Observation) -> Observation:

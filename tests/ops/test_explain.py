@@ -168,6 +168,12 @@ def test_a_gap_names_the_absent_copies_their_positions_and_who_would_do() -> Non
     ]
 
 
+def test_a_silent_holder_has_at_least_what_was_sealed_of_its_timeline_whatever_it_published_last() -> None:
+    ahead = sealed("n2", Rule.R640_WAIT_SEALS, LSN + 4096)
+    gap = find_gap(look(told("n1", written_at=SILENT), ahead, told("n3", written_at=SILENT)))
+    assert gap is not None and [(str(a.copy), a.enough) for a in gap.absent] == [("n1.d1", True), ("n3.d3", True)]
+
+
 def test_while_a_primary_reports_nobody_is_missing() -> None:
     assert find_gap(look()) is None and find_gap(look(told("n3", written_at=SILENT))) is None
 
