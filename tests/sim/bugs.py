@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pgha import records
-from pgha.core import classify, cover, voters
+from pgha.core import bids, classify, cover, voters
 from pgha.core import decide as decide_module
 from pgha.core.decide import Action
 from pgha.core.decide import Rule as Decision
 from pgha.core.model import Leader, Position, Rule, Seal, Tenure
-from pgha.core.observation import Observation
+from pgha.core.observation import Observation, StoreView
 from pgha.core.situation import Bid, Holder, Path, Server, Situation
 from pgha.core.timing import Timing
 from pgha.ports import Committed, Conflict, Guard, Unknown, Write
@@ -40,6 +40,7 @@ class Bug:
     seen_by: tuple[str, ...]
     plant: Callable[[], Undo]
     kinds: tuple[str, ...] | None = None
+    durability: str = "quorum"
 
 
 def _swap(owner: object, name: str, new: object) -> Undo:
@@ -132,6 +133,24 @@ def _forgets_seal() -> Undo:
         real(self, {**body, "seal": None})
 
     return _swap(SimKeep, "save", save)
+
+
+def _claims_beyond() -> Undo:
+    """The order's entries are not compared with those that are missing."""
+    real = bids.ordered
+
+    def ordered(obs: Observation, view: StoreView, seal: Seal, seals: Sequence[Seal]) -> bool:
+        order, leader = view.order, view.leader
+        if order is None or leader is None:
+            return False
+        return real(obs, replace(view, order=replace(order, gives_up=leader.sync)), seal, seals)
+
+    return _swap(bids, "ordered", ordered)
+
+
+def _any_lag() -> Undo:
+    """Where nothing is promised, max_lag is not looked at."""
+    return _swap(bids, "lags", lambda view, seal: False)
 
 
 # -- the lease ---------------------------------------------------------------------------------------------------
@@ -260,6 +279,8 @@ def _swap_action(action: Action, new: Callable[[Agent, Observation], None]) -> U
     return undo
 
 
+LOSING = ("power", "isolate", "cut_nodes", "failover", "failover", "failover")
+LAGGING = ("power", "cut_nodes", "cut_nodes", "isolate")
 DELUDED = ("delusion", "kill_agent")
 
 BUGS: dict[str, Bug] = {
@@ -279,6 +300,8 @@ BUGS: dict[str, Bug] = {
     "names_before_entry": Bug("names change before their entry is listed", ("I7",), _names_before_entry),
     "drop_early": Bug("older entries are dropped before the new voters have the WAL", ("I7",), _drop_early),
     "claim_forgets": Bug("a claim does not keep the entries it found", ("I5",), _claim_forgets),
+    "claims_beyond": Bug("an order gives up more than it names", ("I12",), _claims_beyond, LOSING),
+    "any_lag": Bug("async: max_lag is not looked at", ("I12",), _any_lag, LAGGING, "async"),
     "own_timeline": Bug("PostgreSQL chooses the timeline's number", ("I5",), _own_timeline),
 }
 

@@ -2,6 +2,9 @@
 
 I1 quorum durability   I2 acknowledgements never go back   I3 one writer   I4 the lease's end   I5 epochs   I6 seals
 I7 rules in force and `sync`   I8 release only after the end   I9 reasons   I10 no exception in a loop   I11 liveness
+I12 what is lost where nothing is promised, or an operator gave it up, is no more than was said
+
+async: I1 and I7 ask for nothing, I2 for clocks that don't lie. strict: nothing is acknowledged by the holder alone.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pgha import records
-from pgha.core.model import Copy, Leader, Member, Rule, Tenure, parse_standby_name
+from pgha.core import cover
+from pgha.core.model import Copy, Leader, Member, Order, Rule, Tenure, parse_standby_name
 from pgha.core.timing import timing_for
 from pgha.errors import Refused
 from pgha.ports import Entry, Guard, ServerTrouble, Write
@@ -23,14 +27,18 @@ from tests.sim.world import World
 if TYPE_CHECKING:
     from tests.sim.node import Node
 
+MAX_LAG = 600  # bytes, the setting: a few rows
 EXPECTED = (ConnectionError, Refused, ServerTrouble)  # a loop survives these by its own `except`
 
 
 class Checks:
     """All that must hold, while it runs."""
 
-    def __init__(self, world: World, h_s: float) -> None:
+    def __init__(self, world: World, h_s: float, durability: str = "quorum") -> None:
         self.world, self.timing = world, timing_for(h_s)
+        self.durability = durability
+        self.promises = durability != "async"
+        self.gives_up: Order | None = None  # the operator's, while its claim is not yet promoted
         self.nodes: dict[str, Node] = {}
         self.root = records.prefix("sim")
         self.leader: Leader | None = None
@@ -65,6 +73,8 @@ class Checks:
             if key == "leader" and write.value is not None:
                 new = records.parse_value(key, write.value, records.parse_leader)
                 assert not isinstance(new, Problem), new
+                if self.leader is not None and new.epoch > self.leader.epoch:
+                    self._on_claim(sender, self.leader, new, before.get(self.root + "request"))
                 self._on_leader(sender, sent, new)
                 self.leader, self.leader_revision = new, revision
             elif key.startswith("members/") and write.value is not None:
@@ -79,7 +89,7 @@ class Checks:
         if old is None or (old.epoch, old.tenure, old.sync) != (new.epoch, new.tenure, new.sync):
             rules = " | ".join(records.rule_text(r) for r in new.sync)
             self.world.trace(sender, "key", f"{new.tenure.value} e{new.epoch} {new.holder} beat {new.beat} [{rules}]")
-        if old is not None and new.epoch == old.epoch and len(new.sync) < len(old.sync):
+        if old is not None and new.epoch == old.epoch and len(new.sync) < len(old.sync) and self.promises:
             self._still_covered(new)
         if sender in self.nodes and new.tenure is not Tenure.RELEASED:
             self.renewed[sender] = (new.epoch, sent)
@@ -101,8 +111,26 @@ class Checks:
                 self.world.fail("I5", f"epoch {new.epoch} was released and came back")
         elif new.epoch != old.epoch + 1 or new.tenure is not Tenure.CLAIMED or new.holder.node != sender:
             self.world.fail("I5", f"epoch {old.epoch} was followed by {new.epoch} ({new.tenure.value}) of {new.holder}")
-        elif new.sync[:-1] != old.sync or self.holders.setdefault(new.epoch, sender) != sender:
+        elif self.holders.setdefault(new.epoch, sender) != sender:
+            self.world.fail("I5", f"epoch {new.epoch} was claimed by {self.holders[new.epoch]} already")
+        elif self.promises and self.gives_up is None and new.sync[:-1] != old.sync:
             self.world.fail("I5", f"the claim of epoch {new.epoch} does not keep the entries it found")
+
+    def _on_claim(self, sender: str, old: Leader, new: Leader, asked: Entry | None) -> None:
+        """What a claim leaves behind: entries an order names, at the revision it names; bytes within max_lag."""
+        order = records.parse_value("request", asked.value, records.parse_order) if asked else None
+        named = isinstance(order, Order) and (order.kind, order.target, order.phase) == ("failover", sender, "asked")
+        gone = [rule for rule in old.sync if rule not in new.sync]
+        lost = cover.behind(new.position, old.position, old.forks)
+        self.gives_up = None
+        if named and isinstance(order, Order) and order.revision == self.leader_revision:
+            self.gives_up = order
+        given = self.gives_up.gives_up if self.gives_up else ()
+        if self.promises and any(rule not in given for rule in gone):
+            rules = ", ".join(records.rule_text(rule) for rule in gone)
+            self.world.fail("I12", f"{sender} claims epoch {new.epoch} without {rules}, which nobody gave up")
+        if not old.sync and self.gives_up is None and lost > MAX_LAG:
+            self.world.fail("I12", f"{sender} claims epoch {new.epoch} and lacks {lost} bytes, max_lag is {MAX_LAG}")
 
     def _on_member(self, member: Member) -> None:
         self.members[member.node] = member
@@ -144,8 +172,12 @@ class Checks:
         self.last_ack = self.world.now
         branch.acked = max(branch.acked, row.lsn)
         epoch = branch.timeline
+        if self.durability == "strict" and rule.k == 0:
+            self.world.fail("I1", f"{node.name} acknowledges {row.lsn} alone, under strict")
         self.first_ack.setdefault(epoch, (node.name, self.world.now))
-        for other, (name, at) in self.first_ack.items():
+        # Without voters nothing but the lease is left, and that asks for a clock that runs.
+        no_clock = not self.promises and (self.clocks_lie or node.excused)
+        for other, (name, at) in self.first_ack.items() if not no_clock else ():
             if other > epoch and name != node.name and at < row.sent:
                 what = f"acknowledges on {epoch} a row sent after {name} acknowledged on {other}"
                 self.world.fail("I2", f"{node.name} {what}")
@@ -160,7 +192,8 @@ class Checks:
                 said = ", ".join(sorted(str(c) for c in copies))
                 what = f"acknowledges {row.lsn} by {rule.k} of ({said}), {have} of them have it"
                 self.world.fail("I1", f"{node.name} {what}")
-            self._listed(node, rule, copies, leader)
+            if self.promises:
+                self._listed(node, rule, copies, leader)
 
     def _listed(self, node: Node, rule: Names, copies: set[Copy], leader: Leader) -> None:
         mine: list[Rule] = []
@@ -198,6 +231,8 @@ class Checks:
         self.promotions += 1
         leader = self.leader
         assert branch.parent is not None
+        if self.gives_up is not None and leader is not None and leader.holder.node == node.name:
+            self._given_up(branch)
         for older in self.branches:
             if (self.clocks_lie or node.excused) and older.timeline > branch.timeline:
                 continue  # a claimant that was away and overtaken: nobody confirms what it writes
@@ -211,9 +246,16 @@ class Checks:
 
     def _holds(self, invariant: str, at: Branch, lsn: int, branch: Branch, who: str) -> None:
         limit = limit_on(at, lsn, branch)
-        if branch.acked and (limit is None or limit < branch.acked):
+        if self.promises and branch.acked and (limit is None or limit < branch.acked):
             what = f"has timeline {branch.timeline} up to {limit}, acknowledged: {branch.acked}"
             self.world.fail(invariant, f"{who} {what}")
+
+    def _given_up(self, branch: Branch) -> None:
+        """By the operator's word: of what was acknowledged, what the new primary has is left."""
+        assert branch.parent is not None
+        self.gives_up = None
+        for older in self.branches:
+            older.acked = min(older.acked, limit_on(branch.parent, branch.fork, older) or 0)
 
     def final(self, node: Node) -> None:
         """All that was ever acknowledged is here."""

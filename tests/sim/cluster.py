@@ -9,7 +9,7 @@ from pgha import records
 from pgha.core.model import Cluster as ClusterRecord
 from pgha.core.model import Copy, Leader, Order, Position, Rule, Settings, Tenure
 from pgha.ports import Write
-from tests.sim.checks import Checks
+from tests.sim.checks import MAX_LAG, Checks
 from tests.sim.node import IDENT, Moods, Node
 from tests.sim.postgres import Row
 from tests.sim.store import STORE, Links, StoreService
@@ -24,14 +24,15 @@ WRITE_S = (0.03, 0.07)
 class Cluster:
     """World, store, nodes, clients and the checks."""
 
-    def __init__(self, seed: int, *, echo: Callable[[str], None] | None = None) -> None:
+    def __init__(self, seed: int, *, echo: Callable[[str], None] | None = None, durability: str = "quorum") -> None:
         self.world = world = World(seed, echo=echo)
         rng = world.rng
         size = rng.choices((3, 5, 2), (80, 10, 10))[0]
         self.h_s = rng.choice((5.0, 6.0, 6.0, 8.0))
         self.links = Links()
         self.store = StoreService(world, self.links)
-        self.checks = Checks(world, self.h_s)
+        self.durability = durability
+        self.checks = Checks(world, self.h_s, durability)
         self.inodes = 1
         self.rows = 0
         names = tuple(f"n{i + 1}" for i in range(size))
@@ -62,7 +63,7 @@ class Cluster:
         leader = Leader(copy, "bootstrap", 1, 1, Tenure.RELEASED, (Rule(copy, frozenset(), 0),), Position(1, 0))
         writes = [
             Write(root + "cluster", records.dump_cluster(ClusterRecord(IDENT, "system"))),
-            Write(root + "config", records.dump_settings(Settings(1, self.h_s))),
+            Write(root + "config", records.dump_settings(Settings(1, self.h_s, self.durability, max_lag=MAX_LAG))),
             Write(root + "leader", records.dump_leader(leader)),
         ]
         self.store.land("op", 0.0, (), writes)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pgha import records
+from pgha.core import cover
 from pgha.core.model import Leader, Order, Tenure
 from pgha.ports import Guard, Write
 from tests.sim.store import STORE, Odds
@@ -34,6 +35,7 @@ KINDS = (
     "clock_jump",
     "delusion",
 )
+BY_WORD = ("failover",)  # drawn by no seed: an operator who accepts a loss changes what is promised
 LYING = ("clock_jump", "delusion")
 
 
@@ -81,6 +83,7 @@ class Faults:
             "vm_pause": lambda n: self._freeze(n, clock_stops=True),
             "hang_server": self._hang,
             "switchover": lambda n: self._switchover(),
+            "failover": lambda n: self._failover(),
             "wipe": self._wipe,
             "clock_jump": self._clock_jump,
             "delusion": lambda n: self._delusion(),
@@ -242,6 +245,29 @@ class Faults:
         store.land("op", self.world.now, [guard], [write])
         revision = store.keys.entries[key].revision
         self.world.after(5.0, lambda: store.land("op", self.world.now, [Guard(key, revision)], [Write(key, None)]))
+
+    def _failover(self) -> None:
+        """Of a sealed node that is not covered; the order names what is missing, or now and then less, or is late."""
+        store, rng, checks = self.cluster.store, self.world.rng, self.cluster.checks
+        leader, revision = checks.leader, checks.leader_revision
+        key = records.prefix("sim") + "request"
+        entry = store.keys.entries.get(key)
+        seals = [m.seal for m in checks.members.values() if m.seal and m.seal.revision == revision]
+        if leader is None or not seals or (entry is not None and not self._ended(entry.value, leader)):
+            return
+        seal = rng.choice(seals)
+        missing = tuple(lack.rule for lack in cover.missing(seal, seals, leader.sync))
+        named = missing if rng.random() < 0.6 else missing[1:]
+        self.orders += 1
+        order = Order(
+            "failover", f"o{self.orders}", leader.epoch, leader.holder.node, seal.copy.node, 30.0, "sim",
+            revision=revision, gives_up=named,
+        )  # fmt: skip
+        store.land(
+            "op", self.world.now, [Guard(key, entry.revision if entry else 0)], [Write(key, records.dump_order(order))]
+        )
+        placed = store.keys.entries[key].revision
+        self.world.after(5.0, lambda: store.land("op", self.world.now, [Guard(key, placed)], [Write(key, None)]))
 
     @staticmethod
     def _ended(value: bytes, leader: Leader) -> bool:

@@ -64,10 +64,11 @@ def simulate(
     faults_s: float = FAULTS_S,
     echo: Callable[[str], None] | None = None,
     live: bool = True,
+    durability: str = "quorum",
 ) -> Verdict:
     """One run: faults for a while, then all is healed and the cluster must come back by itself."""
     with _quick(), bugs.planted(bug):
-        cluster = Cluster(seed, echo=echo)
+        cluster = Cluster(seed, echo=echo, durability=bugs.BUGS[bug].durability if bug else durability)
         world = cluster.world
         kinds = bugs.BUGS[bug].kinds if bug else kinds
         faults = Faults(cluster, until=faults_s, kinds=kinds)
@@ -124,6 +125,7 @@ def _flags(args: argparse.Namespace) -> list[str]:
     """Those without which the seed would be another run."""
     found = ["--seconds", f"{args.seconds:g}"] if args.seconds != FAULTS_S else []
     found += ["--bug", args.bug] if args.bug else []
+    found += ["--durability", args.durability] if args.durability != "quorum" else []
     return found + (["--kinds", args.kinds] if args.kinds else [])
 
 
@@ -137,6 +139,7 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="every line of the trace")
     parser.add_argument("--seconds", type=float, default=FAULTS_S, help="how long faults go on")
     parser.add_argument("--kinds", default="", help=f"these faults, by commas: {', '.join(KINDS)}")
+    parser.add_argument("--durability", default="quorum", choices=("quorum", "strict", "async"))
     parser.add_argument("--go-on", action="store_true", help="do not stop at the first failing seed")
     args = parser.parse_args()
     seeds = [args.seed] if args.seed is not None else range(args.first, args.first + args.seeds)
@@ -144,7 +147,15 @@ def main() -> int:
     for seed in seeds:
         echo = print if args.trace else None
         kinds = tuple(args.kinds.split(",")) if args.kinds else None
-        verdict = simulate(seed, bug=args.bug, kinds=kinds, faults_s=args.seconds, echo=echo, live=not args.bug)
+        verdict = simulate(
+            seed,
+            bug=args.bug,
+            kinds=kinds,
+            faults_s=args.seconds,
+            echo=echo,
+            live=not args.bug,
+            durability=args.durability,
+        )
         simulated, acks = simulated + verdict.simulated_s, acks + verdict.acks
         promotions, slowest = promotions + verdict.promotions, max(slowest, verdict.recovered_s)
         if verdict.failed:

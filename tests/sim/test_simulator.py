@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.bugs import BUGS
+from tests.sim.bugs import BUGS, LOSING
 from tests.sim.run import Verdict, simulate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SEEDS, PARTS = 60, 6
+OTHER_SEEDS = 15
 BUG_SEEDS, BUG_FAULTS_S = 60, 40.0
 
 
@@ -23,6 +24,22 @@ def test_nothing_is_lost_and_the_cluster_comes_back_whatever_goes_wrong(part: in
         verdict = simulate(seed)
         assert verdict.failed is None, "\n" + verdict.report()
         assert verdict.acks > 100, f"seed {seed}: hardly anything was written"
+
+
+@pytest.mark.parametrize("durability", ["strict", "async"])
+def test_strict_and_async_keep_what_they_say(durability: str) -> None:
+    for seed in range(OTHER_SEEDS):
+        verdict = simulate(seed, durability=durability)
+        assert verdict.failed is None, "\n" + verdict.report("--durability", durability)
+        assert verdict.acks > 100, f"seed {seed}: hardly anything was written"
+
+
+def test_an_operators_failover_loses_what_it_names_and_nothing_else() -> None:
+    claims: list[str] = []
+    for seed in range(OTHER_SEEDS):
+        verdict = simulate(seed, kinds=LOSING, echo=claims.append)
+        assert verdict.failed is None, "\n" + verdict.report("--kinds", ",".join(LOSING))
+    assert any("R680_CLAIM_ORDERED" in line for line in claims), "no order was ever carried out"
 
 
 @pytest.mark.parametrize("bug", BUGS)
