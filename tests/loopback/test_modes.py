@@ -224,6 +224,7 @@ def test_a_failover_with_a_loss_is_asked_for_and_the_directory_that_has_it_is_ke
         go(target)
         cluster.await_status(lambda s: s.sync == "not replicated", "commits exist once")
         client.await_rows(50)
+        renewals(cluster, 3)  # the key has shown what n1 alone has
         go(old)
         acked = client.acked
         cluster.power_on(target)
