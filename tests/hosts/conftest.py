@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import tools
+from tests.hosts.cluster import MADE
 from tests.hosts.lab import Lab, Spec
 
 NAMES = ("n1", "n2", "n3")
@@ -24,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def made() -> Iterator[Lab]:
     """The lab's life."""
     lab = Lab("tests")
@@ -42,3 +43,13 @@ def lab(made: Lab) -> Lab:
     for name in made.hosts:
         made.thaw(name)
     return made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failure comes with the ends of the nodes' logs, taken before anything is put right."""
+    report: pytest.TestReport = yield  # type: ignore[assignment]  # pluggy sends it the result
+    if report.failed and report.when in ("setup", "call"):
+        for cluster in MADE:
+            report.sections += cluster.log_ends()
+    return report  # type: ignore[return-value]

@@ -71,7 +71,7 @@ class Lab:
         self.down()
         self._nspawn = tools.install()
         self.place.mkdir(parents=True, mode=0o700)
-        self.place.parent.chmod(0o711)
+        self.known_hosts.parent.mkdir(parents=True)
         must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", self.key])
         self.network.make()
         self._start_mirror()
@@ -169,7 +169,12 @@ class Lab:
     @property
     def known_hosts(self) -> Path:
         """The hosts' keys, by name and address."""
-        return self.place / "known_hosts"
+        return self.home / ".ssh/known_hosts"
+
+    @property
+    def home(self) -> Path:
+        """The operator's home directory, for programs that read ~/.ssh."""
+        return self.place / "home"
 
     @property
     def ssh_config(self) -> Path:

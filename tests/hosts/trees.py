@@ -22,7 +22,7 @@ from tests.hosts import sources
 from tests.hosts.shell import LabError, must, run
 from tests.hosts.tools import APT_S, CACHE, Nspawn
 
-RECIPE = "3"  # a tree of another recipe is built anew
+RECIPE = "4"  # a tree of another recipe is built anew
 ADMIN = "admin"
 PROXY = "198.18.0.1:3142"
 OURS = (
@@ -62,6 +62,7 @@ MASKED = (
     "fstrim.timer",
     "getty.target",
     "man-db.timer",
+    "systemd-modules-load.service",
     "systemd-networkd.service",
     "systemd-networkd.socket",
     "systemd-networkd-wait-online.service",
