@@ -24,6 +24,8 @@ def claim(agent: Agent, obs: Observation) -> None:
         return
     rule = cover.claim_rule(own, seals_at(view), view.settings.copies)
     order = _order(obs, view, own)
+    if order is None and _lacks(view, own):
+        return
     new = _claimed(agent, view, own, rule, order)
     if names := names_of(agent, new):
         agent.ports.server.begin_names(names)
@@ -58,11 +60,15 @@ def names_of(agent: Agent, leader: Leader) -> str:
 
 def _order(obs: Observation, view: StoreView, own: Seal) -> Order | None:
     """The order on which this claim rests, taken up; None when it rests on cover alone."""
-    seals = seals_at(view)
-    needed = view.leader is not None and (cover.missing(own, seals, view.leader.sync) or bids.lags(view, own))
-    if not needed or view.order is None or not bids.ordered(obs, view, own, seals):
+    if view.order is None or not _lacks(view, own) or not bids.ordered(obs, view, own, seals_at(view)):
         return None
     return replace(view.order, phase="handed")
+
+
+def _lacks(view: StoreView, own: Seal) -> bool:
+    """Without an operator's word this seal is not enough."""
+    assert view.leader is not None
+    return bool(cover.missing(own, seals_at(view), view.leader.sync)) or bids.lags(view, own)
 
 
 def _claimed(agent: Agent, view: StoreView, own: Seal, rule: SyncRule, order: Order | None) -> Leader:

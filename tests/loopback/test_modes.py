@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pgha.adapters.local import LocalHost
 from pgha.core.model import Event, Tenure
 from pgha.errors import Exit
-from pgha.ops import local_nodes
+from pgha.ops import demo, local_nodes
 from pgha.ops.local_nodes import LocalNode
 from tests.loopback import faults
 from tests.loopback.cluster import Cluster, Said, pgha
@@ -259,3 +262,31 @@ def test_no_failover_by_hand_where_the_cluster_goes_on_by_itself(cluster: Cluste
     cluster.power_on(old)
     cluster.await_healthy()
     assert client.verdict().is_clean
+
+
+# -- a new cluster ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("durability", ["strict", "async"])
+def test_a_cluster_is_bootstrapped_with_another_promise(durability: str) -> None:
+    """strict: the first primary comes up before it has a voter, and lets nothing through until it has one."""
+    root = tempfile.mkdtemp(prefix="pgha-lb-", dir="/var/tmp")
+    os.rmdir(root)
+    user = demo.demo_user()
+    wish = demo.Wish(dir=root)
+    text = demo.inventory_text(wish, user, LocalHost(user)) + f"ha: {{durability: {durability}, max_lag: 1MB}}\n"
+    with tempfile.TemporaryDirectory(prefix="pgha-lb-") as folder:
+        path = Path(folder, "inventory.yaml")
+        path.write_text(text)
+        try:
+            said = pgha("-i", str(path), "bootstrap", within_s=110.0)
+            assert said.code == Exit.OK, said.text
+            found = pgha("-i", str(path), "list")
+            wanted = "sync ANY 1 of 2" if durability == "strict" else "bytes at stake"
+            assert found.code == Exit.OK and wanted in found.text, found.text
+            assert f"durability={durability}" in pgha("-i", str(path), "config", "show").text
+        finally:
+            while left := demo.processes(root):
+                faults.freeze(left)
+                faults.kill(left)
+            shutil.rmtree(root, ignore_errors=True)
