@@ -203,6 +203,25 @@ def _claim_early() -> Undo:
     return _swap(classify, "_holder", holder)
 
 
+# -- pause -------------------------------------------------------------------------------------------------------
+
+
+def _pause_ignored() -> Undo:
+    """The others call a paused holder silent after H."""
+    return _swap(Timing, "silent_after_s", lambda self, left_s: self.h_s)
+
+
+def _pause_never_nearer() -> Undo:
+    """The guard's end stays where the pause has moved it, also when the pause is lifted."""
+    real, far = LeaseKeeper._tell, dict[int, float]()
+
+    def tell(self: LeaseKeeper, base_s: float) -> None:
+        far[id(self)] = max(base_s, far.get(id(self), 0.0))
+        real(self, far[id(self)])
+
+    return _swap(LeaseKeeper, "_tell", tell)
+
+
 # -- rules in force ----------------------------------------------------------------------------------------------
 
 
@@ -282,19 +301,22 @@ def _swap_action(action: Action, new: Callable[[Agent, Observation], None]) -> U
 LOSING = ("power", "isolate", "cut_nodes", "failover", "failover", "failover")
 LAGGING = ("power", "cut_nodes", "cut_nodes", "isolate")
 DELUDED = ("delusion", "kill_agent")
+LIFTED = ("pause", "stop_agent")
 
 BUGS: dict[str, Bug] = {
     "seal_leaks": Bug("a sealed standby goes on receiving", ("I6",), _seal_leaks),
     "one_seal_less": Bug("one seal less than n - k + 1 is taken for cover", ("I1",), _one_seal_less),
     "any_revision": Bug("a claim does not compare the key's revision", ("I5",), _any_revision),
     "underreport": Bug("a seal names the start of a page, not the end of the WAL", ("I6",), _underreport),
-    "trial_follow": Bug("following is tried, not decided", ("I1",), _trial_follow),
+    "trial_follow": Bug("following is tried, not decided", ("I1", "I7"), _trial_follow),
     "unseal_free": Bug("a node follows while its seal names the present revision", ("I6",), _unseal_free, DELUDED),
     "forgets_seal": Bug("the seal is not durable", ("I6",), _forgets_seal, DELUDED),
     "lease_from_reply": Bug("a renewal counts from its answer, or later", ("I4",), _lease_from_reply),
     "fence_late": Bug("the guard's deadline is 3 s late and nothing stops before", ("I3", "I4"), _fence_late),
     "release_early": Bug("released while the server still stops", ("I8",), _release_early),
     "claim_early": Bug("half of H is taken for H", ("I3",), _claim_early),
+    "pause_ignored": Bug("others take over from a paused holder after H", ("I13",), _pause_ignored, ("pause", "power")),
+    "pause_never_nearer": Bug("the guard's end stays far when a pause is lifted", ("I4",), _pause_never_nearer, LIFTED),
     "names_late": Bug("promoted with '' and given its names later", ("I7",), _names_late),
     "no_barrier": Bug("names change without the barrier", ("I7",), _no_barrier),
     "names_before_entry": Bug("names change before their entry is listed", ("I7",), _names_before_entry),

@@ -2,7 +2,7 @@
 
 I1 quorum durability   I2 acknowledgements never go back   I3 one writer   I4 the lease's end   I5 epochs   I6 seals
 I7 rules in force and `sync`   I8 release only after the end   I9 reasons   I10 no exception in a loop   I11 liveness
-I12 what is lost where nothing is promised, or an operator gave it up, is no more than was said
+I12 what is lost where nothing is promised, or an operator gave it up, is no more than was said   I13 pause
 
 async: I1 and I7 ask for nothing, I2 for clocks that don't lie. strict: nothing is acknowledged by the holder alone.
 """
@@ -20,6 +20,7 @@ from pgha.core.timing import timing_for
 from pgha.errors import Refused
 from pgha.ports import Entry, Guard, ServerTrouble, Write
 from pgha.records import Problem
+from tests.sim.pauses import broken
 from tests.sim.postgres import Names, Row, State
 from tests.sim.wal import Branch, limit_on
 from tests.sim.world import World
@@ -43,6 +44,8 @@ class Checks:
         self.root = records.prefix("sim")
         self.leader: Leader | None = None
         self.leader_revision = 0
+        self.leader_at = 0.0
+        self.order: Order | None = None
         self.members: dict[str, Member] = {}
         self.sealed: dict[str, tuple[int, int]] = {}
         self.renewed: dict[str, tuple[int, float]] = {}
@@ -77,6 +80,9 @@ class Checks:
                     self._on_claim(sender, self.leader, new, before.get(self.root + "request"))
                 self._on_leader(sender, sent, new)
                 self.leader, self.leader_revision = new, revision
+            elif key == "request":
+                order = records.parse_value(key, write.value, records.parse_order) if write.value else None
+                self.order = order if isinstance(order, Order) else None
             elif key.startswith("members/") and write.value is not None:
                 member = records.parse_value(key, write.value, records.parse_member)
                 assert not isinstance(member, Problem), member
@@ -86,19 +92,28 @@ class Checks:
         old = self.leader
         if old is not None:
             self._epochs(sender, old, new)
+            self._pause(old, new)
+        self.leader_at = self.world.now
         if old is None or (old.epoch, old.tenure, old.sync) != (new.epoch, new.tenure, new.sync):
             rules = " | ".join(records.rule_text(r) for r in new.sync)
             self.world.trace(sender, "key", f"{new.tenure.value} e{new.epoch} {new.holder} beat {new.beat} [{rules}]")
         if old is not None and new.epoch == old.epoch and len(new.sync) < len(old.sync) and self.promises:
             self._still_covered(new)
         if sender in self.nodes and new.tenure is not Tenure.RELEASED:
-            self.renewed[sender] = (new.epoch, sent)
+            self.renewed[sender] = (new.epoch, sent + new.left_s / self.nodes[sender].rate)
         if new.tenure is Tenure.HELD:
             self.announced = max(self.announced, new.epoch)
         if new.tenure is Tenure.RELEASED and sender in self.nodes:
             pg = self.nodes[sender].pg
             if pg.tree and (pg.state is State.PRIMARY or pg.promoting):
                 self.world.fail("I8", f"{sender} released epoch {new.epoch} while its server runs")
+
+    def _pause(self, old: Leader, new: Leader) -> None:
+        why = broken(old, new, held_s=self.world.now - self.leader_at, asked=self.order)
+        if why and not self.clocks_lie:
+            self.world.fail("I13", why)
+        if (old.paused is None) != (new.paused is None):
+            self.world.trace(new.holder.node, "pause", f"{new.left_s:.1f} s" if new.paused else "over")
 
     def _epochs(self, sender: str, old: Leader, new: Leader) -> None:
         if new.epoch == old.epoch:

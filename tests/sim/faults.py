@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pgha import records
 from pgha.core import cover
-from pgha.core.model import Leader, Order, Tenure
+from pgha.core.model import Order, Tenure
 from pgha.ports import Guard, Write
+from tests.sim.pauses import Operator, ended
 from tests.sim.store import STORE, Odds
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ KINDS = (
     "vm_pause",
     "hang_server",
     "switchover",
+    "pause",
     "wipe",
     "clock_jump",
     "delusion",
@@ -44,6 +46,7 @@ class Faults:
 
     def __init__(self, cluster: Cluster, *, until: float, kinds: tuple[str, ...] | None = None) -> None:
         self.cluster, self.world, self.until = cluster, cluster.world, until
+        self.operator = Operator(cluster)
         rng = self.world.rng
         drawn = tuple(k for k in KINDS if rng.random() < (0.1 if k in LYING else 0.4)) or (rng.choice(KINDS),)
         self.kinds = drawn if kinds is None else kinds
@@ -84,6 +87,7 @@ class Faults:
             "hang_server": self._hang,
             "switchover": lambda n: self._switchover(),
             "failover": lambda n: self._failover(),
+            "pause": lambda n: self.operator.pauses(),
             "wipe": self._wipe,
             "clock_jump": self._clock_jump,
             "delusion": lambda n: self._delusion(),
@@ -236,7 +240,7 @@ class Faults:
             return
         key = records.prefix("sim") + "request"
         entry = store.keys.entries.get(key)
-        if entry is not None and not self._ended(entry.value, leader):
+        if entry is not None and not ended(entry.value, leader):
             return
         self.orders += 1
         target = rng.choice(sorted(self.cluster.nodes))
@@ -253,7 +257,7 @@ class Faults:
         key = records.prefix("sim") + "request"
         entry = store.keys.entries.get(key)
         seals = [m.seal for m in checks.members.values() if m.seal and m.seal.revision == revision]
-        if leader is None or not seals or (entry is not None and not self._ended(entry.value, leader)):
+        if leader is None or not seals or (entry is not None and not ended(entry.value, leader)):
             return
         seal = rng.choice(seals)
         missing = tuple(lack.rule for lack in cover.missing(seal, seals, leader.sync))
@@ -268,11 +272,6 @@ class Faults:
         )
         placed = store.keys.entries[key].revision
         self.world.after(5.0, lambda: store.land("op", self.world.now, [Guard(key, placed)], [Write(key, None)]))
-
-    @staticmethod
-    def _ended(value: bytes, leader: Leader) -> bool:
-        order = records.parse_value("request", value, records.parse_order)
-        return isinstance(order, Order) and (order.phase in ("done", "refused") or order.epoch < leader.epoch)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -293,4 +292,5 @@ class Faults:
             for stream in node.pg.senders:
                 stream.pump()
             node.start_watchdog_after(0.5)
+        self.operator.resumes_for_good()
         self.world.trace("-", "HEALED", "")
