@@ -46,7 +46,7 @@ class PostgresServer:
         self._checkpoint: Session | None = None
         self._checkpoints = 0
         self._health = Health(lambda deadline_s: self._connect(deadline_s=deadline_s), clock)
-        self.log = ServerLog(f"{node.state_dir}/postgresql.log")
+        self.log = ServerLog(f"{node.state_dir}/postgresql.log", (node.data_dir,))
 
     # -- looking ---------------------------------------------------------------------------------------------
 

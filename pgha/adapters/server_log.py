@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 TAIL_BYTES = 32_768
 LINE_MAX = 200
+ROOM_BYTES = 1 << 20  # with less a server has no room to work
 _TELLING = re.compile(r"(?:PANIC|FATAL): +.*|could not bind .*|\w+ process .*(?:terminated by|exited with).*")
 _NOT_STARTED = re.compile(r"pgha: .* was not started: .*")
 # What clients are told is no reason of the server's end.
 _CLIENTS = re.compile(
     r"the database system is|terminating (?:connection|walreceiver|background|logical|autovacuum)|too many clients|"
-    r"connection slots|authentication failed|no pg_hba|(?:role|database) \".*\" does not exist|"
-    r"canceling|connection to client lost|could not (?:receive data|connect to the primary|start WAL streaming)"
+    r"connection slots|authentication failed|no pg_hba|(?:role|database) \".*\" does not exist|canceling|"
+    r"connection to client lost|end-of-streaming|could not (?:receive data|connect to the primary|start WAL streaming)"
 )
 
 
 class ServerLog:
-    """The node's postgresql.log, read from where the last start began."""
+    """The node's postgresql.log, read from where the last start began. disks: directories that may have no room."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, disks: Sequence[str] = ()) -> None:
+        self.path, self._disks = path, disks
         self._from = 0
         self._known: tuple[int, str] = (0, "")
 
     def why(self, exits: int, status: str) -> str:
         """How the server ended (`status`, at the exit of this number), and its last words; read once for each exit."""
         if self._known[0] != exits:
-            words = "" if status in ("", "exit 0", "signal 9") else self.last_words()
-            self._known = (exits, f"{status}: {words}" if words else status)
+            words = [] if status in ("", "exit 0", "signal 9") else [self.last_words(), *map(_full, self._disks)]
+            self._known = (exits, ": ".join((status, *dict.fromkeys(w for w in words if w))))
         return self._known[1]
 
     def mark(self) -> None:
@@ -50,6 +52,17 @@ class ServerLog:
         except OSError:
             return ""
         return telling(text.splitlines())
+
+
+def _full(directory: str) -> str:
+    """What a log can't say that lies on that disk itself."""
+    try:
+        there = os.statvfs(directory)
+    except OSError:
+        return ""
+    if there.f_bavail * there.f_frsize >= ROOM_BYTES:
+        return ""
+    return f"No space left on the disk of {directory}"
 
 
 def telling(lines: list[str]) -> str:

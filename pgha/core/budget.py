@@ -11,7 +11,8 @@ STARTS_MAX = 6  # from here on it stays down and is tried now and then
 RETRY_S = 60.0
 START_WINDOW_S = 600.0  # starts are counted for so long,
 STEADY_S = 10.0  # and forgotten once the server has been up for so long
-CRASHES_FREE = 3  # primaries that may crash within the window before a take-over waits
+SHORT_LIFE_S = 3.0  # a primary that crashes so soon after its take-over counts
+CRASHES_FREE = 3  # of them may be within the window before a take-over waits
 CRASH_WINDOW_S = 120.0
 BRAKE_MAX_S = 10.0
 

@@ -65,7 +65,7 @@ class Observation:
     health_s: when the last good health verdict began. missing_s: for how long each voter has not been streaming.
     mark: (names, LSN): the WAL end read after these names came into force. order_seen_s: when the order was first seen.
     start_after_s: no start of the server before. failed_starts: starts of the last ten minutes, since one that lasted.
-    crashes: releases after a crash, anybody's, seen within the last two minutes.
+    crashes: primaries that crashed right after their take-over, anybody's, seen within the last two minutes.
     rewound: rewinds already done for the present epoch.
     """
 

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from pgha import records
-from pgha.core.budget import CRASH_WINDOW_S
 from pgha.core.classify import bears_with, classify, followers
 from pgha.core.decide import Action, Reason, Rule, choose, reasons
 from pgha.core.model import Copy, Member, Settings, Tenure
@@ -223,8 +222,8 @@ class Agent:
         if view.leader_revision != notes.key[0]:
             heard_s = self.ports.first_seen_s(view.leader_revision)
             notes.key = (view.leader_revision, now_s if heard_s is None else min(heard_s, now_s))
-            if view.leader is not None and view.leader.tenure is Tenure.RELEASED and not view.leader.clean:
-                notes.crashes = [*notes.crashes[-99:], now_s]
+            if view.leader is not None:
+                notes.crashes.look(view.leader, now_s)
         leader = view.leader
         if notes.claim is not None and leader == notes.claim[0]:
             if self.lease.held()[0] is None:
@@ -266,7 +265,7 @@ class Agent:
             health_s=notes.health_s,
             start_after_s=notes.start_after_s,
             failed_starts=notes.starts.failed(now_s),
-            crashes=sum(1 for s in notes.crashes if now_s - s < CRASH_WINDOW_S),
+            crashes=notes.crashes.recent(now_s),
             rewound=notes.rewound[1] if view and view.leader and notes.rewound[0] == view.leader.epoch else 0,
             nofailover=self.node.nofailover,
             mark=notes.mark,

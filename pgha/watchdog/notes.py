@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pgha.core.model import Copy, Leader, Position
 from pgha.watchdog.attempts import Attempts
+from pgha.watchdog.crashes import Crashes
 from pgha.watchdog.starts import Starts
 
 
@@ -25,7 +26,7 @@ class Notes:
     rewound: tuple[int, int] = (0, 0)
     start_after_s: float = 0.0
     starts: Starts = field(default_factory=Starts)
-    crashes: list[float] = field(default_factory=list)  # when releases after a crash were seen, anybody's
+    crashes: Crashes = field(default_factory=Crashes)
     unwell: int = 0  # the epoch whose server was ended because it did not answer
     clones: Attempts = field(default_factory=Attempts)
     rung: str = ""  # which rung of a rejoin is at work, and why

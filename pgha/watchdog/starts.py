@@ -16,6 +16,7 @@ class Starts:
 
     times: list[float] = field(default_factory=list)
     said: str = ""
+    exits: int = 0  # of the server, as last seen
 
     def began(self, now_s: float) -> float:
         """One more. Gives the moment before which there is no other."""
@@ -25,8 +26,8 @@ class Starts:
 
     def look(self, server: ServerView, now_s: float) -> None:
         """All are forgotten once the server stays up, or has answered and is ended on order."""
-        if server.running is Running.DOWN and server.why:
-            self.said = server.why
+        if server.running is Running.DOWN and server.exits != self.exits:
+            self.said, self.exits = server.why, server.exits
         asked = server.running is Running.STOPPING or bool(server.job)
         if server.answered_s > 0.0 and (asked or now_s - server.since_s >= STEADY_S):
             self.times, self.said = [], ""

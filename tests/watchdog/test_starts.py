@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pgha.core.budget import RETRY_S, START_WINDOW_S, STARTS_MAX, STEADY_S
 from pgha.core.server import Running, ServerView
 from pgha.watchdog.starts import Starts
@@ -15,8 +17,13 @@ def crash_loop(starts: Starts, count: int) -> float:
     for _ in range(count):
         now_s = next_s
         next_s = starts.began(now_s)
-        starts.look(DOWN, now_s)
+        ends(starts, now_s)
     return now_s
+
+
+def ends(starts: Starts, now_s: float) -> None:
+    """The server ends once more."""
+    starts.look(replace(DOWN, exits=starts.exits + 1), now_s)
 
 
 def test_six_starts_in_a_row_take_their_time_and_then_it_stays_down_for_a_minute() -> None:
@@ -24,7 +31,7 @@ def test_six_starts_in_a_row_take_their_time_and_then_it_stays_down_for_a_minute
     now_s = crash_loop(starts, STARTS_MAX - 1)
     assert now_s < 1000.0 + RETRY_S
     assert starts.began(now_s) == now_s + RETRY_S
-    starts.look(DOWN, now_s)
+    ends(starts, now_s)
     assert starts.problem() == (
         f"started 6 times in {now_s - 1000:.0f} s, last: exit 1: FATAL: lock file is empty; tried every 60 s"
     )
@@ -34,8 +41,17 @@ def test_the_problem_reads_the_same_while_nothing_new_happens() -> None:
     starts = Starts()
     now_s = crash_loop(starts, 4)
     before = starts.problem()
-    starts.look(DOWN, now_s + 50.0)
+    starts.look(replace(DOWN, exits=starts.exits), now_s + 50.0)
     assert before and starts.problem() == before
+
+
+def test_a_start_that_was_not_even_tried_tells_its_own_reason_not_that_of_the_exit_before() -> None:
+    starts = Starts()
+    now_s = crash_loop(starts, 3)
+    starts.began(now_s)
+    starts.said = "no room for standby.signal"
+    starts.look(replace(DOWN, exits=starts.exits), now_s + 0.1)
+    assert starts.problem().endswith("last: no room for standby.signal")
 
 
 def test_a_server_that_stays_up_or_is_stopped_on_order_has_no_past() -> None:
