@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import ENOSPC
 
 import pytest
 
+from pgha import records
 from pgha.core.model import Leader
 from tests.sim.cluster import Cluster
+from tests.sim.guard import SimKeep
 from tests.sim.node import Node
 
 SEEDS = range(3)
@@ -29,6 +32,14 @@ def healthy(seed: int) -> tuple[Cluster, Node]:
     primary = cluster.primary()
     assert primary is not None
     return cluster, primary
+
+
+def problem_of(cluster: Cluster, node: Node) -> str:
+    """What the node says of itself in the store."""
+    key = f"{records.prefix('sim')}members/{node.name}"
+    member = records.parse_value(key, cluster.store.keys.entries[key].value, records.parse_member)
+    assert not isinstance(member, records.Problem)
+    return member.problem
 
 
 def ended(cluster: Cluster) -> None:
@@ -92,4 +103,32 @@ def test_within_the_ten_h_a_crash_hands_over_at_once(seed: int) -> None:
     second.pg.kill_tree()
     _, leader = handed_over(cluster, 4.0, "the next one is there")
     assert not leader.unwell
+    ended(cluster)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nodes_whose_memory_takes_nothing_hand_over_what_they_hold_and_never_claim(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, first = healthy(seed)
+    full = {first.name}
+    real = SimKeep.save
+
+    def save(self: SimKeep, body: dict[str, object]) -> None:
+        if self.node.name in full:
+            raise OSError(ENOSPC, "No space left on device")
+        real(self, body)
+
+    monkeypatch.setattr(SimKeep, "save", save)
+    if len(cluster.nodes) > 2:
+        first.pg.kill_tree()
+        second, _ = handed_over(cluster, 4.0, "it releases all the same")
+        assert second is not first
+        await_(cluster, lambda: "memory" in problem_of(cluster, first), 10.0, "it says so")
+        await_(cluster, lambda: first.pg.postmaster, 10.0, "its server is a standby")
+        second.pg.kill_tree()
+        third, _ = handed_over(cluster, 30.0, "others take over; it can't seal, and says so")
+        assert third is not first
+    full.clear()
+    await_(cluster, lambda: not cluster.complaint(), 60.0, "there is room again")
     ended(cluster)
