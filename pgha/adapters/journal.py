@@ -44,14 +44,16 @@ class Journal:
             self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, within_s)
 
     def _run(self) -> None:
+        torn = ""
         while True:
             line = self._lines.get()
             try:
                 self._rotate(self._path)
                 with open(self._path, "a", encoding="utf-8") as f:
-                    f.write(line + "\n")
+                    f.write(f"{torn}{line}\n")
+                torn = ""
             except OSError:
-                pass
+                torn = "\n"  # half of it may be there
             finally:
                 self._lines.task_done()
 

@@ -32,7 +32,9 @@ class Crashes:
                 self._count((leader.epoch,), now_s)
 
     def recent(self, now_s: float) -> int:
-        """How many, within the window."""
+        """How many, within the window; 0 when the present epoch is none of them."""
+        if self.epoch not in self.at_s:
+            return 0
         return sum(1 for at_s in self.at_s.values() if now_s - at_s < CRASH_WINDOW_S)
 
     def _is_short(self, now_s: float) -> bool:

@@ -302,7 +302,10 @@ class Cluster:
         """The agent's log lines of one kind, written since a moment of CLOCK_BOOTTIME."""
         found = []
         for line in self.log(node).splitlines():
-            body = json.loads(line) if line.startswith("{") else {}
+            try:
+                body = json.loads(line) if line.startswith("{") else {}
+            except ValueError:  # a full disk took half of it
+                continue
             if body.get("event") == event and float(body["boot_s"]) >= since_s:
                 found.append(body)
         return found

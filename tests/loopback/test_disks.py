@@ -28,10 +28,9 @@ def test_a_primary_whose_disk_is_full_hands_over_tells_why_and_comes_back_when_t
             disk.fill()
             cluster.said(node, ("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'x', 'y')",) * 20)
             assert client.await_epoch_after(epoch) != node.name
-            told = cluster.await_seen(
+            cluster.await_seen(
                 lambda s: "No space left" in s.records.members[node.name].problem, "the node says what it lacks"
             )
-            assert told.records.members[node.name].problem.startswith("started "), told.records.members[node.name]
             assert [p.pid for p in faults.of(node, *faults.WATCHDOG)] == [p.pid for p in watchdog], "the watchdog lives"
             disk.free()
             ran = cluster.host.run([*node.watchdog_argv(), "--restart"], timeout_s=30.0)

@@ -17,7 +17,7 @@ def seen(*looks: tuple[float, Leader]) -> int:
     crashes = Crashes()
     for at_s, leader in looks:
         crashes.look(leader, at_s)
-    return crashes.recent(looks[-1][0])
+    return len(crashes.at_s)
 
 
 def freed(leader: Leader, *, clean: bool = False) -> Leader:
@@ -42,6 +42,16 @@ def test_a_life_whose_end_was_not_seen_counts_by_the_next_one() -> None:
     assert seen((0.0, HELD), (1.0, after(HELD))) == 1
     assert seen((0.0, HELD), (LONG_S, after(HELD))) == 0
     assert seen((0.0, HELD), (LONG_S, after(HELD, 4))) == 3, "three came and went between two looks"
+
+
+def test_a_crash_after_a_long_life_is_not_held_up_by_those_before() -> None:
+    crashes = Crashes()
+    crashes.look(HELD, 0.0)
+    crashes.look(freed(HELD), 1.0)
+    assert crashes.recent(1.0) == 1
+    crashes.look(after(HELD), 2.0)
+    crashes.look(freed(after(HELD)), 2.0 + LONG_S)
+    assert crashes.recent(2.0 + LONG_S) == 0
 
 
 def test_they_are_forgotten_after_the_window_and_a_fresh_agent_knows_none() -> None:
