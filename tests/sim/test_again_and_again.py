@@ -28,7 +28,7 @@ def await_(cluster: Cluster, condition: Callable[[], object], within_s: float, w
 def healthy(seed: int) -> tuple[Cluster, Node]:
     """A cluster at rest, and its primary."""
     cluster = Cluster(seed)
-    await_(cluster, lambda: not cluster.complaint() and cluster.primary(), 60.0, "it is healthy")
+    await_(cluster, lambda: not cluster.complaint() and cluster.primary() and _all_vote(cluster), 60.0, "it is healthy")
     primary = cluster.primary()
     assert primary is not None
     return cluster, primary
@@ -40,6 +40,11 @@ def problem_of(cluster: Cluster, node: Node) -> str:
     member = records.parse_value(key, cluster.store.keys.entries[key].value, records.parse_member)
     assert not isinstance(member, records.Problem)
     return member.problem
+
+
+def _all_vote(cluster: Cluster) -> bool:
+    leader = cluster.checks.leader
+    return leader is not None and [len(rule.voters) for rule in leader.sync] == [len(cluster.nodes) - 1]
 
 
 def ended(cluster: Cluster) -> None:
