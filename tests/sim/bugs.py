@@ -22,6 +22,7 @@ from pgha.ports import Committed, Conflict, Guard, Unknown, Write
 from pgha.watchdog import act
 from pgha.watchdog.agent import Agent
 from pgha.watchdog.lease import LeaseKeeper
+from tests.sim.faults import REJOINS
 from tests.sim.guard import SimGuard, SimKeep
 from tests.sim.server import SimServer
 from tests.sim.store import SimStore
@@ -280,6 +281,11 @@ def _claim_forgets() -> Undo:
     return _swap(records, "dump_leader", dump)
 
 
+def _torn_counts() -> Undo:
+    """A directory in which a rewind was cut short is taken for a copy like any other."""
+    return _swap(SimServer, "usable", lambda self, data: True)
+
+
 # -- timelines ---------------------------------------------------------------------------------------------------
 
 
@@ -324,6 +330,7 @@ BUGS: dict[str, Bug] = {
     "claim_forgets": Bug("a claim does not keep the entries it found", ("I5",), _claim_forgets),
     "claims_beyond": Bug("an order gives up more than it names", ("I12",), _claims_beyond, LOSING),
     "any_lag": Bug("async: max_lag is not looked at", ("I12",), _any_lag, LAGGING, "async"),
+    "torn_counts": Bug("a rewind cut short leaves a copy that counts", ("I6",), _torn_counts, REJOINS),
     "own_timeline": Bug("PostgreSQL chooses the timeline's number", ("I5",), _own_timeline),
 }
 

@@ -159,6 +159,11 @@ class Checks:
 
     # -- servers -------------------------------------------------------------------------------------------------
 
+    def on_measured(self, node: Node) -> None:
+        """A sealed server says where its WAL ends."""
+        if node.pg.data is not None and node.pg.data.torn:
+            self.world.fail("I6", f"{node.name} measures a directory in which a rewind was cut short")
+
     def on_receive(self, node: Node) -> None:
         """A standby is about to get WAL."""
         assert node.pg.data is not None

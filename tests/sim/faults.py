@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
     from tests.sim.node import Node
 
+LOOK_S, LOOKS = 0.05, 200
 KINDS = (
     "kill_server",
     "kill_postmaster",
@@ -38,6 +39,7 @@ KINDS = (
     "delusion",
 )
 BY_WORD = ("failover",)  # drawn by no seed: an operator who accepts a loss changes what is promised
+REJOINS = ("kill_server", "kill_postmaster", "kill_rewinder")  # the last one is drawn by no seed
 LYING = ("clock_jump", "delusion")
 
 
@@ -91,6 +93,7 @@ class Faults:
             "wipe": self._wipe,
             "clock_jump": self._clock_jump,
             "delusion": lambda n: self._delusion(),
+            "kill_rewinder": lambda n: self._kill_rewinder(LOOKS),
         }
         self.world.trace(node.name, "FAULT", kind)
         hits[kind](node)
@@ -112,6 +115,14 @@ class Faults:
     def _kill_agent(self, node: Node) -> None:
         if node.guard is not None and node.guard.alive and node.admit(self._kill_agent, node):
             node.guard.agent_dies()
+
+    def _kill_rewinder(self, looks: int) -> None:
+        """The agent of the first node that is seen at a rewind within the next seconds."""
+        busy = [n for n in self.cluster.nodes.values() if n.pg.data is not None and n.pg.data.torn]
+        if busy:
+            self._kill_agent(busy[0])
+        elif looks:
+            self.world.after(LOOK_S, lambda: self._kill_rewinder(looks - 1))
 
     def _power(self, node: Node) -> None:
         node.power_off()

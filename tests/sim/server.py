@@ -65,7 +65,7 @@ class SimServer:
         )
         if guard.postmaster == 0:
             self._checkpointing = -1
-            running = Running.DYING if guard.tree else Running.DOWN if self.pg.data else Running.NO_DATA
+            running = Running.DYING if guard.tree else Running.DOWN if self.identity() else Running.NO_DATA
             return self._seen(replace(view, running=running))
         if self._stop_asked[0] == guard.postmaster:
             return self._seen(replace(view, running=Running.STOPPING, stop_asked_s=self._stop_asked[1]))
@@ -120,7 +120,12 @@ class SimServer:
 
     def identity(self) -> DataIdentity | None:
         """What lies there."""
-        return DataIdentity(1, self.pg.data.inode, "system") if self.pg.data else None
+        data = self.pg.data
+        return DataIdentity(1, data.inode, "system") if data is not None and self.usable(data) else None
+
+    def usable(self, data: Data) -> bool:
+        """The note that was written before a rewind began is gone, or not of this directory."""
+        return not data.torn
 
     # -- starting and stopping -----------------------------------------------------------------------------------
 
@@ -190,6 +195,7 @@ class SimServer:
     def measured(self) -> Position:
         """IDENTIFY_SYSTEM."""
         assert self.pg.data is not None
+        self.node.checks.on_measured(self.node)
         return self.pg.data.position
 
     def follow(self, holder: str, name: str) -> None:
@@ -342,11 +348,16 @@ class SimServer:
 
     def _rewind(self, holder: str) -> None:
         self._stop()
+        mine = self.pg.data
+        if mine is None or self.pg.tree:
+            raise OSError("nothing to rewind")
+        mine.torn = True
         self._source(holder)
         self._wait(0.2, 0.8, tail=0.1, upto=3.0)
-        there, mine = self._source(holder), self.pg.data
-        if mine is None or there.data is None or self.pg.tree:
+        there = self._source(holder)
+        if there.data is None or self.pg.data is not mine or self.pg.tree:
             raise OSError("nothing to rewind")
+        mine.torn = False
         if there.state is State.PRIMARY and not there.data.branch.checkpointed:
             return  # 13 to 15: "no rewind required"
         mine.needs = (there.data.branch, there.data.lsn)

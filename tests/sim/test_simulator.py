@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sim.bugs import BUGS, LOSING
+from tests.sim.faults import REJOINS
 from tests.sim.run import Verdict, simulate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,13 @@ def test_an_operators_failover_loses_what_it_names_and_nothing_else() -> None:
         verdict = simulate(seed, kinds=LOSING, echo=claims.append)
         assert verdict.failed is None, "\n" + verdict.report("--kinds", ",".join(LOSING))
     assert any("R680_CLAIM_ORDERED" in line for line in claims), "no order was ever carried out"
+
+
+def test_a_rewind_whose_agent_is_killed_breaks_no_promise() -> None:
+    """Liveness apart: servers that crash so often wait for their next start."""
+    for seed in range(20):
+        verdict = simulate(seed, kinds=REJOINS, live=False)
+        assert verdict.failed is None, "\n" + verdict.report()
 
 
 @pytest.mark.parametrize("bug", BUGS)

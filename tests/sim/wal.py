@@ -60,6 +60,7 @@ class Data:
 
     clean: after a clean shutdown as primary, just beyond the start of the shutdown checkpoint record.
     needs: rewound, and not consistent before it has its source's WAL up to there.
+    torn: a rewind has begun here and not ended: two histories are mixed, and pg_control does not show it.
     """
 
     inode: int
@@ -68,6 +69,7 @@ class Data:
     histories: set[int] = field(default_factory=set)
     clean: Position | None = None
     needs: tuple[Branch, int] | None = None
+    torn: bool = False
 
     @property
     def consistent(self) -> bool:
