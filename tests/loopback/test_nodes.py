@@ -10,7 +10,7 @@ from pgha.errors import Exit
 from pgha.ops import local_nodes
 from pgha.ops.local_nodes import LocalNode
 from tests.loopback import faults
-from tests.loopback.cluster import Cluster
+from tests.loopback.cluster import Cluster, pgha
 from tests.loopback.writing import Writing, writing
 from tests.support.postgres_pair import until
 
@@ -132,6 +132,31 @@ def test_a_primary_and_a_standby_end_together_and_nobody_writes_until_one_is_bac
     cluster.power_on(primary)
     cluster.await_healthy()
     assert client.verdict().is_clean
+
+
+@pytest.mark.parametrize("back", ["primary", "standby"])
+def test_a_primary_and_a_standby_end_together_with_the_store_whole_and_explain_names_both(
+    cluster: Cluster, client: Writing, back: str
+) -> None:
+    epoch, pair = client.epoch, [cluster.primary, cluster.standbys[0]]
+    for node in pair:
+        local_nodes.hold_down(node)
+    faults.kill_at_once_of(pair, *faults.SERVER, *faults.WATCHDOG)
+    cluster.await_seen(
+        lambda seen: any(m.rule == "R640_WAIT_SEALS" for m in seen.records.members.values()), "the third one waits"
+    )
+    said = pgha("-i", cluster.target.where, "explain")
+    assert said.code == Exit.NO_PRIMARY and "1 of 2 seals" in said.text, said.text
+    lines = [line for line in said.text.splitlines() if "its seal would do" in line]
+    assert len(lines) == 2 and all(any(str(cluster.copy(n)) in line for line in lines) for n in pair), said.text
+    assert client.epoch == epoch
+    cluster.power_on(pair[back == "standby"])
+    client.await_epoch_after(epoch)
+    for node in pair:
+        cluster.power_on(node)
+    cluster.await_healthy()
+    word = client.verdict()
+    assert word.is_clean, word
 
 
 @pytest.mark.slow
