@@ -12,7 +12,7 @@ from enum import Enum
 from pgha.core import cover
 from pgha.core.decide import Reason, Rule
 from pgha.core.model import Copy
-from pgha.core.situation import Store
+from pgha.core.situation import Bid, Store
 from pgha.ops.explain import SCHEMA_VERSION, Absent, Explained, Gap, NodeAnswer, Wanted
 from pgha.render import age_text, clean
 
@@ -176,6 +176,8 @@ def _conditions(wanted: Wanted, found: Explained) -> str:
 
 
 def _to_lead(node: NodeAnswer, wanted: Wanted, found: Explained) -> str:
+    if node.rebuilt is not None and node.rebuilt.situation.bid is Bid.BARRED and not node.nofailover:
+        return "it lacks at most max_lag of the WAL known of, or an operator accepts what it lacks"
     parts = [_conditions(wanted, found)] + (["it is not tagged nofailover"] if node.nofailover else [])
     if node.lacks is not None and any(axis == "bid" for axis, _ in wanted.changes):
         lacks = [_short_lack(lack, found.gone) for lack in node.lacks]

@@ -376,7 +376,7 @@ def _next_step(target: Target, seen: Seen, status: Status, nodes: Iterable[NodeA
     if barred and status.exit is Exit.NO_PRIMARY:
         return target.command("failover")
     down = [n.row.node for n in nodes if not n.fresh]
-    if status.exit is Exit.DEGRADED and down:
+    if down and (status.exit is Exit.DEGRADED or status.verdict == WRITES_WAIT):
         return _start(target, down[0])
     if status.exit is Exit.DEGRADED and status.store_up < status.store_size:
         return _etcdctl(target, "endpoint health")

@@ -55,6 +55,7 @@ REFUSALS: dict[str, dict[str, object]] = {
     "made for epoch 4 and n1, this is epoch 5 and n1": {"store__order__epoch": 4},
     "made for epoch 5 and n3, this is epoch 5 and n1": {"store__order__source": "n3"},
     "n1 is the primary already": {"store__order__target": "n1"},
+    "n1 holds the leader key and is healthy": {"store__order__kind": "failover"},
     "n9 is not a member": {"store__order__target": "n9"},
     "n2 is tagged nofailover": {"store__members": {"n2": member(N2, nofailover=True)}},
     "n2 is no voter": {"store__leader__sync": (Rule(N1, frozenset({N3}), 1),)},

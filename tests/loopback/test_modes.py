@@ -208,11 +208,12 @@ def forget_kept(node: LocalNode) -> bool:
 def rows_in(cluster: Cluster, node: LocalNode, folder: Path) -> int:
     """How many rows of the writing client lie in this directory, asked of a server of its own."""
     bin_dir = json.loads(Path(node.node_file_path).read_text())["bin_dir"]
-    settings = {"port": 1, "listen_addresses": "", "unix_socket_directories": "", "hot_standby": "on"}
+    settings = {"data_directory": str(folder), "port": 1, "listen_addresses": "", "unix_socket_directories": ""}
     flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     (folder / "standby.signal").unlink(missing_ok=True)
     argv = [f"{bin_dir}/postgres", "--single", "-D", str(folder), "-c", f"config_file={node.state_dir}/postgresql.conf"]
     said = cluster.host.run([*argv, *flags, "pgha_drill"], timeout_s=60.0, stdin="SELECT count(*) FROM pgha_drill\n")
+    assert 'count = "' in said.out, said
     return int(said.out.split('count = "')[1].split('"')[0])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pgha.core.decide import Rule
-from pgha.core.model import Copy, Event, Leader, Member, Order, Position, Seal, Tenure
+from pgha.core.model import Copy, Event, Leader, Member, Order, Position, Seal, Settings, Tenure
 from pgha.core.model import Rule as SyncRule
 from pgha.ops.status import SILENT_S, Seen
 from pgha.ports import StoreHealth
@@ -148,6 +148,13 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     ),
 }
 
+
+def _under(durability: str, seen: Seen) -> Seen:
+    """The same look with another promise."""
+    settings = replace(seen.records.settings or Settings(), durability=durability)
+    return replace(seen, records=replace(seen.records, settings=settings))
+
+
 HELD_SILENT = told("n1", written_at=SILENT)  # it holds the key and is gone
 RECLONED = Seal(REV, Copy("n3", "fresh"), END)
 ONLY_N2 = {copy("n2").standby_name(3): ("streaming", LSN)}
@@ -201,6 +208,18 @@ PAGES: Mapping[str, Seen] = {
         HELD_SILENT,
         sealed("n2", Rule.R660_BARRED, nofailover=True),
         sealed("n3", Rule.R660_BARRED, nofailover=True),
+    ),
+    "async-too-far-behind": _under(
+        "async",
+        look(
+            HELD_SILENT,
+            sealed("n2", Rule.R660_BARRED, LSN - (20 << 20)),
+            sealed("n3", Rule.R660_BARRED, LSN - (30 << 20)),
+            leader=key(sync=()),
+        ),
+    ),
+    "strict-waits": _under(
+        "strict", look(told("n1", standbys={}), *(told(n, written_at=SILENT) for n in ("n2", "n3")))
     ),
     "store-down": replace(look(), down="no answer within 2 s", health=StoreHealth(False, (cases.MUTE,) * 3)),
     "own-word": look(told("n3", Rule.R520_LEAVE_MOMENT, state="streaming")),
