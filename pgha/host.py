@@ -31,6 +31,15 @@ class Ran:
         return "; ".join(lines[-3:])[-400:] or f"exit {self.code}"
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which data directory it is: device, inode, and when its PG_VERSION was written (nanoseconds)."""
+
+    device: int
+    inode: int
+    made: int
+
+
 class Host(Protocol):
     """Runs programs and keeps files as the node's user."""
 
@@ -72,8 +81,31 @@ class Host(Protocol):
         """Rename durably; an empty directory at `target` gives way. Raises Refused when something is in the way."""
         ...
 
+    def identity(self, path: str) -> Identity:
+        """Of a data directory. Raises Refused when it can't be looked at."""
+        ...
+
     def port_taken(self, host: str, port: int) -> str | None:
         """Why a server could not listen there now, None when it could."""
+        ...
+
+
+class Remote(Protocol):
+    """A connection to another machine. address: as the inventory has it; user: who we are there."""
+
+    address: str
+    user: str
+
+    def as_user(self, user: str) -> Host:
+        """The machine, as one of its users. Every method of it raises Unreachable when the connection is lost."""
+        ...
+
+    def send(self, user: str, argv: Sequence[str], data: bytes, *, timeout_s: float) -> Ran:
+        """Run a program to the end with bytes on its standard input."""
+        ...
+
+    def close(self) -> None:
+        """End the connection."""
         ...
 
 

@@ -55,7 +55,7 @@ _CHANCE = (
     _ADAPTERS,
     "watchdog/agent_main.py",
     "cli/*.py",
-    *(f"ops/{n}.py" for n in ("bootstrap", "failover", "newdata", "pausing", "preflight", "switchover")),
+    *(f"ops/{n}.py" for n in ("bootstrap", "failover", "fleet", "host_fleet", "newdata", "pausing", "switchover")),
 )
 # The local half of the moves: looks at /proc and at the files of nodes on this machine.
 _THIS_MACHINE = ("ops/procs.py", "ops/local_nodes.py", "ops/preflight.py", "ops/demo.py")
@@ -72,13 +72,21 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "rich": ("render.py", "cli/*.py"),
     "typer": ("cli/*.py",),
     # standard library: processes, time, network, chance, files
-    "subprocess": ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py"),
+    "subprocess": ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", "adapters/pack.py"),
     "signal": (*_LOCAL, "ops/procs.py", "ops/drill_faults.py"),
     "multiprocessing": (),
     "asyncio": (),
     "ctypes": GUARD,
     "time": (*_CLOCKED, "render.py"),
-    "threading": (_ADAPTERS, _LINK, "watchdog/agent_main.py", "ops/status.py", "ops/demo.py", "cli/list.py"),
+    "threading": (
+        _ADAPTERS,
+        _LINK,
+        "watchdog/agent_main.py",
+        "ops/status.py",
+        "ops/demo.py",
+        "ops/together.py",
+        "cli/list.py",
+    ),
     "concurrent": (),
     "socket": (_ADAPTERS, *GUARD, _LINK, "cli/switchover.py"),  # the last one: who asked, by host name
     "select": (_ADAPTERS, *GUARD, "ops/judge_main.py"),

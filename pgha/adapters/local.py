@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from pgha.errors import Busy, Refused
-from pgha.host import Ran
+from pgha.host import Identity, Ran
 
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -76,6 +76,24 @@ def sync_dir(path: str) -> None:
 
 
 SLOT = 4096
+EMPTY_SLOT = b" " * (SLOT - 1) + b"\n"
+
+
+def slot_text(path: str, number: int, body: Mapping[str, object]) -> bytes:
+    """One slot with the document. Raises ValueError when it is too large."""
+    text = json.dumps(dict(body), sort_keys=True)
+    line = json.dumps({"number": number, "crc": zlib.crc32(f"{number} {text}".encode()), "body": text})
+    if len(line) >= SLOT:
+        raise ValueError(f"{path}: {len(line)} characters do not fit")
+    return line.ljust(SLOT - 1).encode("ascii") + b"\n"
+
+
+def newest(path: str, raw: bytes) -> tuple[int, dict[str, object]]:
+    """(number, document) of the newest slot. Raises ValueError when none is whole."""
+    found = [s for s in (_slot(raw[:SLOT]), _slot(raw[SLOT:])) if s is not None]
+    if not found or len(raw) != 2 * SLOT:
+        raise ValueError(f"{path}: no slot of it is whole")
+    return max(found, key=lambda s: s[0])
 
 
 class JsonKeep:
@@ -98,10 +116,7 @@ class JsonKeep:
             return {}
         except OSError as e:
             raise ValueError(f"{self._path}: {e.strerror}") from e
-        found = [s for s in (_slot(raw[:SLOT]), _slot(raw[SLOT:])) if s is not None]
-        if not found or len(raw) != 2 * SLOT:
-            raise ValueError(f"{self._path}: no slot of it is whole")
-        self._number, body = max(found, key=lambda s: s[0])
+        self._number, body = newest(self._path, raw)
         return body
 
     def save(self, body: Mapping[str, object]) -> None:
@@ -109,13 +124,9 @@ class JsonKeep:
         if not self._number:
             self.load()
         number = self._number + 1
-        text = json.dumps(dict(body), sort_keys=True)
-        line = json.dumps({"number": number, "crc": zlib.crc32(f"{number} {text}".encode()), "body": text})
-        if len(line) >= SLOT:
-            raise ValueError(f"{self._path}: {len(line)} characters do not fit")
-        slot = line.ljust(SLOT - 1).encode("ascii") + b"\n"
+        slot = slot_text(self._path, number, body)
         if number == 1:
-            replace_file(self._path, slot + b" " * (SLOT - 1) + b"\n", 0o600, self._owner)
+            replace_file(self._path, slot + EMPTY_SLOT, 0o600, self._owner)
         else:
             fd = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
@@ -158,6 +169,11 @@ class LocalHost:
             raise Refused(
                 "PostgreSQL does not run as root", "local.user is root", "set local.user to an unprivileged account"
             )
+
+    @classmethod
+    def anybody(cls) -> LocalHost:
+        """Where no program of a node will run here: an unprivileged account, whoever we are."""
+        return cls("nobody" if os.geteuid() == 0 else "")
 
     @property
     def owner(self) -> tuple[int, int] | None:
@@ -299,6 +315,14 @@ class LocalHost:
         except OSError as e:
             raise Refused(f"{source} can't be moved to {target}", e.strerror or "") from e
         sync_dir(os.path.dirname(target))
+
+    def identity(self, path: str) -> Identity:
+        """By stat(2)."""
+        try:
+            lies, version = os.stat(path), os.stat(f"{path}/PG_VERSION")
+        except OSError as e:
+            raise Refused(f"{path} can't be looked at", e.strerror or "") from e
+        return Identity(lies.st_dev, lies.st_ino, version.st_mtime_ns)
 
     def port_taken(self, host: str, port: int) -> str | None:
         """Tries to bind it, as a server would (SO_REUSEADDR)."""

@@ -5,24 +5,31 @@ from __future__ import annotations
 import typer
 
 from pgha.cli import sources
-from pgha.cli.options import InventoryOption, OutputOption, merged
+from pgha.cli.options import InventoryOption, OutputOption, YesOption, merged
+from pgha.errors import Exit, PghaError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
 
 @app.command(epilog="Example: pgha bootstrap -i inventory.yaml")
-def bootstrap(ctx: typer.Context, inventory: InventoryOption = None, output: OutputOption = None) -> None:
+def bootstrap(
+    ctx: typer.Context, inventory: InventoryOption = None, output: OutputOption = None, yes: YesOption = False
+) -> None:
     """Make a cluster from an inventory. Run again it completes what is missing and changes nothing else.
 
-    In this version the nodes are processes of this machine (`local:` in the inventory).
+    The nodes are hosts reached over SSH, or processes of this machine (`local:` in the inventory).
     """
     from pgha import render
     from pgha.ops import bootstrap as moves
+    from pgha.ops.host_fleet import HostFleet
 
-    choice = merged(ctx, inventory=inventory, output=output)
+    choice = merged(ctx, inventory=inventory, output=output, yes=yes)
     wanted, _, flags = sources.inventory_of(choice)
-    moves.refuse_hosts(wanted)
-    done = moves.bootstrap(wanted, sources.machine_for(wanted), moves.Options(flags=flags), render.Lines())
+    machine, options, lines = sources.machine_for(wanted), moves.Options(flags=flags), render.Lines()
+    fleet = moves.fleet_of(wanted, machine, options, lines)
+    if isinstance(fleet, HostFleet) and not choice.yes and not render.confirm(fleet.plan()):
+        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
+    done = moves.bootstrap(wanted, machine, options, lines, fleet)
     if choice.json:
         render.as_json({**done.status.as_dict(), "seconds": round(done.seconds, 2)})
         return

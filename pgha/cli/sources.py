@@ -5,9 +5,11 @@ Adapters are named here, and imported only when they are asked for.
 
 from __future__ import annotations
 
+import getpass
 import glob
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from pgha import nodefile
@@ -16,8 +18,10 @@ from pgha.errors import Exit, PghaError, UsageError
 from pgha.ops.target import Target, from_inventory, from_node_file
 
 if TYPE_CHECKING:
+    from pgha.host import Remote
     from pgha.inventory import Inventory
     from pgha.ops.bootstrap import Machine
+    from pgha.ops.host_fleet import Distant
     from pgha.ports import Clock, Store
 
 SYSTEM_DIR = "/etc/pgha"
@@ -114,12 +118,12 @@ def open_store(access: nodefile.StoreAccess) -> Store:
 
 
 def machine_for(inventory: Inventory) -> Machine:
-    """This machine, as the inventory's local user."""
+    """This machine, as the inventory's local user, and the way to the inventory's hosts."""
     from pgha.adapters.binaries import MachineBinaries
     from pgha.adapters.local import JsonKeep, LocalHost
     from pgha.ops.bootstrap import Machine
 
-    host = LocalHost(inventory.local.user if inventory.local else "")
+    host = LocalHost(inventory.local.user) if inventory.local else LocalHost.anybody()
     spec = inventory.postgres
     return Machine(
         host=host,
@@ -128,6 +132,35 @@ def machine_for(inventory: Inventory) -> Machine:
         python=sys.executable,
         open_store=open_store,
         keep=lambda path: JsonKeep(path, host.owner),
+        distant=None if inventory.local else distant_for(inventory),
+    )
+
+
+def cache_dir() -> str:
+    """Where what can be made again is kept."""
+    return os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache") + "/pgha"
+
+
+def distant_for(inventory: Inventory) -> Distant:
+    """The way to the inventory's hosts."""
+    from pgha.adapters import ssh
+    from pgha.adapters.pack import pack_for
+    from pgha.adapters.ssh_host import HostKeep
+    from pgha.ops.host_fleet import Distant
+    from pgha.ops.host_steps import Pack
+
+    spec = inventory.ssh
+
+    def connect(address: str) -> Remote:
+        port = spec.port if spec.port != type(spec)().port else 0
+        return ssh.connect(ssh.Login(address, spec.user, spec.key, spec.sudo, port))
+
+    return Distant(
+        connect=connect,
+        keep=HostKeep,
+        pack=lambda python, machine: Pack(*pack_for(python, machine, cache_dir())),
+        wall_s=time.time,
+        who=f"{getpass.getuser()}@{os.uname().nodename}",
     )
 
 

@@ -1,11 +1,10 @@
 """From an inventory to a running cluster. Each step: done already? do, verify. So a second run resumes.
 
-Here for nodes on one machine (`local:`); the steps speak to `Host` and `ports.Store`, not to the machine.
+The steps speak to `Fleet`, `Host` and `ports.Store`: nodes on this machine and hosts over SSH go the same way.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from pgha import nodefile, records
 from pgha.core.model import Cluster, Copy, Leader, Position, Rule, Settings, Tenure
-from pgha.errors import Busy, Exit, OutcomeUnknown, PghaError, Refused, RolledBack, StoreUnreachable
+from pgha.errors import Exit, OutcomeUnknown, PghaError, Refused, RolledBack, StoreUnreachable
 from pgha.host import Binaries, Host
-from pgha.ops import etcd_members, newdata, restarter, status
-from pgha.ops.local_nodes import MARKER, LocalNode, let_up, sort_out, start
-from pgha.ops.preflight import Ready, check_dir, preflight
-from pgha.ops.procs import living
+from pgha.ops import etcd_members, newdata, status
+from pgha.ops.fleet import Fleet, Place, Ready
+from pgha.ops.host_fleet import Distant, HostFleet
+from pgha.ops.local_fleet import LocalFleet
+from pgha.ops.preflight import preflight
 from pgha.ops.progress import Progress
 from pgha.ops.target import Target, from_inventory, store_access
 from pgha.ports import Clock, Conflict, Guard, Keep, Store, StoreDown, Unknown, Write
@@ -34,7 +34,10 @@ LOOK_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The doors to this machine: programs, clock, store, the nodes' memory, and the Python that runs pgha."""
+    """The doors to this machine: programs, clock, store, the nodes' memory, and the Python that runs pgha.
+
+    distant: the way to hosts.
+    """
 
     host: Host
     binaries: Binaries
@@ -42,6 +45,7 @@ class Machine:
     python: str
     open_store: Callable[[nodefile.StoreAccess], Store]
     keep: Callable[[str], Keep]
+    distant: Distant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,47 +82,53 @@ class _Run:
     machine: Machine
     options: Options
     progress: Progress
-    ready: Ready
+    fleet: Fleet
     target: Target
     store: Store
     doing: str = field(default="")
 
     @property
-    def first(self) -> LocalNode:
+    def ready(self) -> Ready:
+        """What preflight found."""
+        return self.fleet.ready
+
+    @property
+    def first(self) -> Place:
         """The node that gets the first data directory: the first one that may be primary."""
         names = [n.name for n in self.inventory.nodes if not n.nofailover]
         return next(n for n in self.ready.nodes if n.name == names[0])
 
 
-def refuse_hosts(inventory: Inventory) -> None:
-    """Raises Refused for what this version can't do yet: hosts."""
-    if inventory.local is None:
-        raise Refused(
-            "bootstrap over SSH is not in this version",
-            "the inventory has no `local:`",
-            "pgha demo up makes a cluster on this machine",
-        )
+def fleet_of(inventory: Inventory, machine: Machine, options: Options, progress: Progress) -> Fleet:
+    """Look at the nodes' machines: past preflight, nothing changed. Raises Findings, or the only problem."""
+    if inventory.local is not None:
+        ready = preflight(inventory, machine.host, machine.binaries, python=machine.python, demo=options.demo)
+        files, every_s = dict(options.files), options.restart_every_s
+        return LocalFleet(ready, machine.host, machine.keep, progress, machine.python, files, every_s)
+    assert machine.distant is not None, "the CLI gives it"
+    return HostFleet.look(inventory, machine.distant, progress)
 
 
-def bootstrap(inventory: Inventory, machine: Machine, options: Options, progress: Progress) -> Outcome:
-    """Make, or complete, the cluster; gives it healthy. Raises PghaError; code 130 when interrupted, with the step."""
-    refuse_hosts(inventory)
+def bootstrap(
+    inventory: Inventory, machine: Machine, options: Options, progress: Progress, fleet: Fleet | None = None
+) -> Outcome:
+    """Make, or complete, the cluster; gives it healthy. Raises PghaError; code 130 when interrupted, with the step.
+
+    fleet: what `fleet_of` gave, when the caller has looked already.
+    """
     began = machine.clock.now_s()
-    progress.step("", "checking this machine", done=False)
-    ready = preflight(inventory, machine.host, machine.binaries, python=machine.python, demo=options.demo)
-    target = from_inventory(inventory, "", options.flags)
-    store = machine.open_store(store_access(inventory))
-    run = _Run(inventory, machine, options, progress, ready, target, store)
+    if fleet is None:
+        fleet = fleet_of(inventory, machine, options, progress)
+    ready, target = fleet.ready, from_inventory(inventory, "", options.flags)
+    run = _Run(inventory, machine, options, progress, fleet, target, machine.open_store(store_access(inventory)))
     progress.step("", f"preflight passed; PostgreSQL from {ready.bin_dir}" + (f", {ready.etcd}" if ready.etcd else ""))
-    if ready.warning:
-        progress.step("", ready.warning)
+    for warning in ready.warnings:
+        progress.step("", warning)
     try:
-        run.doing = "making the directory"
-        root = ready.nodes[0].root
-        machine.host.make_dir(root)
-        with machine.host.hold(root):
-            _mark(run, root)
-            for step in (_directories, _etcd, _first_data, _node_files, _start):
+        run.doing = "making the directories"
+        with fleet.hold():
+            fleet.lay_out()
+            for step in (_passwords, _etcd, _first_data, _node_files, _start):
                 step(run)
         run.doing = "waiting for the cluster to become healthy"
         found = _await_healthy(run)
@@ -132,40 +142,34 @@ def bootstrap(inventory: Inventory, machine: Machine, options: Options, progress
 # -- files ---------------------------------------------------------------------------------------------------
 
 
-def _mark(run: _Run, root: str) -> None:
-    """The directory is ours from here on. It is looked at once more: preflight did so without holding it."""
-    host, ready = run.machine.host, run.ready
-    there = check_dir(root, run.inventory.cluster, host.user)
-    if there != (None if ready.fresh else ready.marker):
-        raise Busy(
-            f"another pgha was at work in {root} just now", "its marker has changed", "run the same command again"
-        )
-    if ready.fresh:
-        host.write(f"{root}/{MARKER}", ready.marker.text())
+def _passwords(run: _Run) -> None:
+    """One password everywhere, on the nodes only: an earlier run's is read back."""
+    run.doing = "writing the passwords"
+    known: dict[str, str | None] = {}
 
+    def look(node: Place) -> None:
+        known[node.name] = newdata.password_in(run.fleet.host(node).read(node.passfile), newdata.REPLICATION_USER)
 
-def _directories(run: _Run) -> None:
-    run.doing = "making the directories"
-    host, nodes = run.machine.host, run.ready.nodes
-    root = nodes[0].root
-    for name, text in run.options.files.items():
-        if host.read(f"{root}/{name}") != text:
-            host.write(f"{root}/{name}", text)
-    known = [newdata.password_in(host.read(n.passfile), newdata.REPLICATION_USER) for n in nodes]
-    password = next((p for p in known if p), None) or newdata.new_password()
-    for node, has in zip(nodes, known, strict=True):
-        for path in (node.dir, node.state_dir, node.log_dir, node.socket_dir, os.path.dirname(node.data_dir)):
-            host.make_dir(path)
+    run.fleet.each(look)
+    there = [known[n.name] for n in run.ready.nodes]
+    password = next((p for p in there if p), None) or newdata.new_password()
+
+    def put(node: Place) -> None:
+        has = known[node.name]
         if has != password:
-            host.write(node.passfile, newdata.passfile_line(newdata.REPLICATION_USER, password))
+            text = newdata.passfile_line(newdata.REPLICATION_USER, password)
+            run.fleet.host(node).write(node.passfile, text)
         run.progress.step(node.name, f"directories under {node.dir}" + (" already there" if has else ""))
+
+    run.fleet.each(put)
 
 
 def _node_files(run: _Run) -> None:
     run.doing = "writing the node files"
     peers = {n.name: nodefile.Peer(n.host, n.port) for n in run.ready.nodes}
     specs: Mapping[str, NodeSpec] = {n.name: n for n in run.inventory.nodes}
-    for node in run.ready.nodes:
+
+    def put(node: Place) -> None:
         spec = specs[node.name]
         text = nodefile.dump(
             nodefile.NodeFile(
@@ -184,9 +188,10 @@ def _node_files(run: _Run) -> None:
                 hba=tuple(run.inventory.postgres.hba),
             )
         )
-        if run.machine.host.read(node.node_file_path) != text:
-            run.machine.host.write(node.node_file_path, text)
+        if run.fleet.put_node_file(node, text):
             run.progress.step(node.name, "node file written")
+
+    run.fleet.each(put)
 
 
 # -- the store -----------------------------------------------------------------------------------------------
@@ -196,10 +201,7 @@ def _etcd(run: _Run) -> None:
     run.doing = "starting etcd"
     members = [n for n in run.ready.nodes if n.has_etcd]
     token = run.ready.marker.ident
-    argvs = {n.name: etcd_members.member_argv(run.ready.etcd, n, members, token) for n in members}
-    plan = restarter.plan_text(list(run.ready.nodes), argvs)
-    run.machine.host.write(f"{run.ready.nodes[0].root}/{restarter.PLAN}", plan)
-    etcd_members.start_missing(argvs, members, run.machine.host, run.progress)
+    run.fleet.start_store({n.name: etcd_members.member_argv(run.ready.etcd, n, members, token) for n in members})
     health = etcd_members.await_healthy(run.store, run.machine.clock, members=len(members) or 1)
     run.progress.step("", f"etcd healthy, {len(health.members)} members")
 
@@ -209,7 +211,7 @@ def _read(run: _Run) -> records.Records:
     try:
         seen = run.store.read(records.prefix(run.inventory.cluster), deadline_s=clock.now_s() + STORE_S)
     except StoreDown as e:
-        raise StoreUnreachable("the store gave no answer", e.why, "look into <node>/log/etcd.log") from e
+        raise StoreUnreachable("the store gave no answer", e.why, f"look into {run.fleet.logs(run.first)}") from e
     entries = {key: (entry.value, entry.revision) for key, entry in seen.entries.items()}
     return records.parse_snapshot(run.inventory.cluster, seen.revision, entries)
 
@@ -232,7 +234,13 @@ def _first_data(run: _Run) -> None:
         run.progress.step("", "the store knows this cluster already")
         _remember_others(run)
         return
-    with_data = [n.name for n in run.ready.nodes if run.machine.host.holds_something(n.data_dir)]
+    with_data: list[str] = []
+
+    def look(node: Place) -> None:
+        if run.fleet.host(node).holds_something(node.data_dir):
+            with_data.append(node.name)
+
+    run.fleet.each(look)
     first = run.first
     if any(name != first.name for name in with_data):
         why = f"the store is empty, {', '.join(with_data)} hold data: that is no new cluster"
@@ -242,44 +250,45 @@ def _first_data(run: _Run) -> None:
     _register(run, copy, system)
 
 
-def _make_data(run: _Run, node: LocalNode) -> tuple[Copy, str]:
+def _make_data(run: _Run, node: Place) -> tuple[Copy, str]:
     """initdb beside, memory, rename: a crash in between leaves what the next run replaces or takes up."""
-    host, options = run.machine.host, run.options
+    host, options = run.fleet.host(node), run.options
     password = newdata.password_in(host.read(node.passfile), newdata.REPLICATION_USER)
     assert password is not None, "written by the step before"
     run.progress.step(node.name, "initdb", done=False)
     order = newdata.NewData(run.ready.bin_dir, password, options.wal_segment_mb, options.app)
     made = newdata.prepare(node, order, host)
     system = newdata.system_identifier(node, made, run.ready.bin_dir, host)
-    lies, version = os.stat(made), os.stat(f"{made}/PG_VERSION").st_mtime_ns
-    copy = Copy(node.name, secrets.token_hex(3))
-    data = {"id": copy.data, "device": lies.st_dev, "inode": lies.st_ino, "system": system, "made": version}
+    lies, copy = host.identity(made), Copy(node.name, secrets.token_hex(3))
+    data = {"id": copy.data, "device": lies.device, "inode": lies.inode, "system": system, "made": lies.made}
     memory = {"schema": 1, "cluster": run.ready.marker.ident, "data": data}
-    run.machine.keep(f"{node.state_dir}/memory.json").save(memory)
+    run.fleet.keep(node).save(memory)
     host.move_dir(made, node.data_dir)
     run.progress.step(node.name, f"data directory made, system identifier {system}")
     return copy, system
 
 
-def _resume_data(run: _Run, node: LocalNode) -> tuple[Copy, str]:
+def _resume_data(run: _Run, node: Place) -> tuple[Copy, str]:
     """An earlier run got as far as the rename: take up its data, if the memory beside it says that it is this one."""
-    memory = run.machine.keep(f"{node.state_dir}/memory.json").load()
+    host, memory = run.fleet.host(node), run.fleet.keep(node).load()
     data = memory.get("data")
     if memory.get("cluster") != run.ready.marker.ident or not isinstance(data, dict):
         why = "the node's memory does not name it"
         raise Refused(f"{node.data_dir} holds data that pgha did not make", why, "move it away")
-    system = newdata.system_identifier(node, node.data_dir, run.ready.bin_dir, run.machine.host)
-    if os.stat(node.data_dir).st_ino != data.get("inode") or system != data.get("system"):
+    system = newdata.system_identifier(node, node.data_dir, run.ready.bin_dir, host)
+    if host.identity(node.data_dir).inode != data.get("inode") or system != data.get("system"):
         raise Refused(f"{node.data_dir} is not the directory pgha made", "inode or system identifier differ")
     run.progress.step(node.name, "data directory already made")
     return Copy(node.name, str(data["id"])), system
 
 
 def _remember_others(run: _Run) -> None:
-    for node in run.ready.nodes:
-        keep = run.machine.keep(f"{node.state_dir}/memory.json")
+    def remember(node: Place) -> None:
+        keep = run.fleet.keep(node)
         if not keep.load():
             keep.save({"schema": 1, "cluster": run.ready.marker.ident})
+
+    run.fleet.each(remember)
 
 
 def first_leader(copy: Copy) -> Leader:
@@ -319,17 +328,7 @@ def _register(run: _Run, copy: Copy, system: str) -> None:
 
 def _start(run: _Run) -> None:
     run.doing = "starting the watchdogs"
-    host, nodes = run.machine.host, run.ready.nodes
-    there = living()
-    for node in nodes:
-        let_up(node)
-        if sort_out(node, there)["guard"]:
-            run.progress.step(node.name, "watchdog already running")
-            continue
-        start(node, host)
-        run.progress.step(node.name, "watchdog started")
-    argv = restarter.argv(run.machine.python, nodes[0].root, run.options.restart_every_s)
-    host.spawn(argv, cwd=nodes[0].root, log_file=f"{nodes[0].root}/restarter.log")
+    run.fleet.start()
 
 
 def _await_healthy(run: _Run) -> status.Status:
@@ -345,11 +344,10 @@ def _await_healthy(run: _Run) -> status.Status:
             run.progress.step("", told, done=False)
         if clock.now_s() >= end:
             why = "; ".join(found.notes[:3]) or found.verdict
-            log = f"{run.first.state_dir}/watchdog.log"
             raise RolledBack(
                 f"the cluster is not healthy after {run.options.healthy_s:g} s",
                 why,
-                f"{run.target.command('list')}, and look into {log}",
+                f"{run.target.command('list')}, and look into {run.fleet.logs(run.first)}",
                 code=Exit.PARTIAL,
             )
         clock.sleep(LOOK_S)

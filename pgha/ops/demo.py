@@ -20,8 +20,9 @@ from pgha.ops import newdata, restarter
 from pgha.ops.bootstrap import Machine, Options, Outcome, bootstrap
 from pgha.ops.connect import DEMO_PASSFILE, DEMO_ROLE
 from pgha.ops.drill_role import NAME as DRILL_ROLE
+from pgha.ops.fleet import Marker
 from pgha.ops.local_nodes import LocalNode, hold_down, sort_out
-from pgha.ops.preflight import Marker, read_marker
+from pgha.ops.preflight import read_marker
 from pgha.ops.procs import Proc, end_all, living
 from pgha.ops.progress import Progress
 

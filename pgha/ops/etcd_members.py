@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pgha.errors import StoreUnreachable
 from pgha.host import Host
+from pgha.ops.fleet import Place
 from pgha.ops.local_nodes import LocalNode, sort_out
 from pgha.ops.procs import living
 from pgha.ops.progress import Progress
@@ -19,7 +20,7 @@ ASK_S = 1.0
 COMPACT = "5m"  # the heartbeats are writes: without compaction the history grows for ever
 
 
-def member_argv(etcd: str, node: LocalNode, members: Sequence[LocalNode], token: str) -> list[str]:
+def member_argv(etcd: str, node: Place, members: Sequence[Place], token: str) -> list[str]:
     """etcd's command line for one member. `token` keeps members of two clusters from joining each other."""
     client = f"http://{node.host}:{node.etcd_client_port}"
     peer = f"http://{node.host}:{node.etcd_peer_port}"

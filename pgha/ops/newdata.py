@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pgha.errors import RolledBack
 from pgha.host import Host, Ran
-from pgha.ops.local_nodes import LocalNode
+from pgha.ops.fleet import Place
 
 REPLICATION_USER = "pgha_replicator"
 SCRAM_ITERATIONS = 4096  # PostgreSQL's default
@@ -98,7 +98,7 @@ def _must(ran: Ran, what: str) -> Ran:
     return ran
 
 
-def prepare(node: LocalNode, order: NewData, host: Host) -> str:
+def prepare(node: Place, order: NewData, host: Host) -> str:
     """Make a complete data directory beside the node's; gives its path. A half one of an earlier try is replaced."""
     made = f"{node.data_dir}.init"
     host.remove_tree(made)
@@ -114,7 +114,7 @@ def prepare(node: LocalNode, order: NewData, host: Host) -> str:
     return made
 
 
-def system_identifier(node: LocalNode, data_dir: str, bin_dir: str, host: Host) -> str:
+def system_identifier(node: Place, data_dir: str, bin_dir: str, host: Host) -> str:
     """From pg_controldata, as decimal text."""
     ran = _must(host.run([f"{bin_dir}/pg_controldata", "-D", data_dir], timeout_s=TOOL_S), "pg_controldata failed")
     found = re.search(r"^Database system identifier:\s+(\d+)$", ran.out, re.MULTILINE)

@@ -5,18 +5,16 @@ Reads the machine through `Host`, files and /proc; writes nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
-import secrets
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgha.errors import Findings, PghaError, Refused
 from pgha.host import Binaries, Host
+from pgha.ops.fleet import Marker, Ready, new_marker, parse_marker
 from pgha.ops.local_nodes import MARKER, LocalNode, load, sort_out
 from pgha.ops.procs import Proc, living
 
@@ -27,49 +25,16 @@ TRY_S = 20.0
 OUTSIDE = "python3 -m venv /opt/pgha && /opt/pgha/bin/pip install 'pgha[demo]', then run that pgha"
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What `.pgha-local` says: the directory is pgha's, of which cluster, its random ident; demo: may be removed."""
-
-    cluster: str
-    ident: str
-    demo: bool = False
-
-    def text(self) -> str:
-        """The file's text."""
-        return json.dumps({"schema": 1, "cluster": self.cluster, "ident": self.ident, "demo": self.demo}) + "\n"
-
-
-def new_marker(cluster: str, *, demo: bool) -> Marker:
-    """For a directory that has none yet."""
-    return Marker(cluster, secrets.token_hex(8), demo)
-
-
 def read_marker(root: str) -> Marker | None:
     """The directory's marker, None when it has none. Raises Refused when it can't be understood."""
     path = f"{root}/{MARKER}"
     try:
         with open(path, encoding="utf-8") as f:
-            body = json.loads(f.read(4096))
-        if body["schema"] != 1:
-            raise ValueError(f"schema {body['schema']}")
-        return Marker(str(body["cluster"]), str(body["ident"]), body.get("demo") is True)
+            return parse_marker(f.read(4096))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise Refused(f"{path} is not a marker of pgha", str(e), "look into the directory; pgha leaves it alone") from e
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What preflight found out. marker: the directory's, or a new one that is not written yet."""
-
-    nodes: tuple[LocalNode, ...]
-    bin_dir: str
-    etcd: str
-    marker: Marker
-    fresh: bool
-    warning: str = ""
 
 
 def check_dir(root: str, cluster: str, user: str) -> Marker | None:
@@ -209,4 +174,5 @@ def preflight(inventory: Inventory, host: Host, binaries: Binaries, *, python: s
     if problems:
         raise Findings(problems)
     chosen = marker or new_marker(inventory.cluster, demo=demo)
-    return Ready(tuple(nodes), programs["postgres"], programs.get("etcd", ""), chosen, marker is None, warning)
+    warnings = (warning,) if warning else ()
+    return Ready(tuple(nodes), programs["postgres"], programs.get("etcd", ""), chosen, marker is None, warnings)

@@ -226,12 +226,6 @@ def test_a_bad_node_file_is_exit_2(nowhere: Path, capsys: pytest.CaptureFixture[
     assert "is not a node file of pgha" in capsys.readouterr().err
 
 
-def test_bootstrap_over_ssh_is_refused_before_anything_is_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "inventory.yaml").write_text(SILENT)
-    said = pgha("bootstrap", cwd=tmp_path)
-    assert said.code == Exit.REFUSED and "bootstrap over SSH is not in this version" in said.err
-
-
 def test_bootstrap_wants_an_inventory_not_a_nodes_file(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (nowhere / "etc/shop.json").write_text("{}")
     assert cli.run(["bootstrap"]) == Exit.USAGE

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pgha import inventory, nodefile, records
+from pgha import nodefile, records
 from pgha.adapters.local import JsonKeep
 from pgha.adapters.memory import Fault
 from pgha.core.model import Cluster, Copy, Tenure
@@ -258,13 +258,6 @@ def test_every_finding_is_told_at_once_and_used_ports_name_their_user(machine: M
     assert len(found.value.problems) == 3 and found.value.code == Exit.REFUSED
     assert f"127.0.0.1:{PORTS['n1'][0]} of n1 (PostgreSQL) is not free" in text and f"pid {os.getpid()}" in text
     assert f"127.0.0.1:{PORTS['n3'][1]} of n3 (etcd clients) is not free" in text
-
-
-def test_what_this_version_can_not_do_is_refused_plainly() -> None:
-    text = "cluster: shop\nnodes: [192.0.2.11, 192.0.2.12, 192.0.2.13]\n"
-    with pytest.raises(Refused, match="bootstrap over SSH is not in this version") as refused:
-        bootstrap.refuse_hosts(inventory.parse(text, "inventory.yaml"))
-    assert refused.value.code == Exit.REFUSED
 
 
 def test_a_cluster_that_does_not_become_healthy_is_told_after_the_deadline(machine: Machine) -> None:

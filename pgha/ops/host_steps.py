@@ -1,0 +1,187 @@
+"""What bootstrap does on one host, as root: each step asks whether it is done, does it, and says what it did.
+
+Everything goes through `host.Remote`; texts and places are `ops.host_nodes`'.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pgha.errors import RolledBack
+from pgha.host import Host, Ran, Remote
+from pgha.ops import host_nodes as places
+from pgha.ops.fleet import Marker
+from pgha.ops.host_nodes import HostNode
+
+COMMAND_S = 30.0
+APT_S = 600.0
+UNPACK_S = 180.0
+START_S = 30.0
+APT = ("apt-get", "-q", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
+NO_CLUSTER = "/etc/postgresql-common/createcluster.d/pgha.conf"
+MASKED = ("postgresql.service", "etcd.service")  # the distribution would start servers of its own
+# $1 its name, $2 chance. Unpacked beside, tried, then one rename and one link: a half one is never in the way.
+UNPACK = r"""
+set -eu; umask 022; opt=/opt/pgha; new=$opt/$1.$2.tmp
+trap 'rm -rf -- "$new"' EXIT
+python=$(command -v python3)
+site=$new/lib/python$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')/site-packages
+mkdir -p -- "$site" "$new/bin"
+ln -s -- "$python" "$new/bin/python"
+printf 'home = %s\ninclude-system-site-packages = false\n' "${python%/*}" >"$new/pyvenv.cfg"
+tar -xzf - --no-same-owner -C "$site"
+printf '#!%s/current/bin/python -I\nimport sys\nfrom pgha.__main__ import main\nsys.exit(main())\n' "$opt" \
+  >"$new/bin/pgha"
+chmod 0755 "$new/bin/pgha"
+"$new/bin/python" -I -c 'import pgha.watchdog.agent_main, psycopg, etcd3.etcdrpc, grpc, typer'
+rm -rf -- "$opt/$1"; mv -T -- "$new" "$opt/$1"
+ln -s -- "$1" "$opt/current.$2.tmp"; mv -fT -- "$opt/current.$2.tmp" "$opt/current"
+sync -- "$opt/"; trap - EXIT
+"""
+INSTALLED = '[ "$(readlink /opt/pgha/current)" = "$1" ] && [ -x "/opt/pgha/$1/bin/pgha" ]'
+APPEND = 'umask 077; cat >>"$1"'
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """pgha and what it needs, for one kind of host: a compressed tar of site-packages, named by its content."""
+
+    name: str
+    data: bytes
+
+
+def must(ran: Ran, what: str) -> Ran:
+    """The result, when it is good. Raises RolledBack."""
+    if not ran.ok:
+        raise RolledBack(what, ran.tail(), "correct it and run the same command again: it goes on from there")
+    return ran
+
+
+class HostSteps:
+    """One host. `who`: for the journal."""
+
+    def __init__(self, node: HostNode, remote: Remote, who: str) -> None:
+        self.node, self.remote, self._who = node, remote, who
+        self.root = remote.as_user("root")
+
+    @property
+    def user(self) -> Host:
+        """As user postgres."""
+        return self.remote.as_user(places.USER)
+
+    def _run(self, what: str, *argv: str, timeout_s: float = COMMAND_S) -> Ran:
+        return must(self.root.run(argv, timeout_s=timeout_s), f"{self.node.name} ({self.node.host}): {what}")
+
+    def journal(self, at_s: float, step: str, result: str) -> None:
+        """One line into the host's journal."""
+        line = json.dumps({"at": round(at_s, 3), "step": step, "result": result, "by": self._who}) + "\n"
+        argv = ["sh", "-c", APPEND, "sh", self.node.journal_path]
+        must(self.remote.send("root", argv, line.encode(), timeout_s=COMMAND_S), "the journal can't be written")
+
+    def packages(self, names: Sequence[str]) -> str:
+        """Those of the distribution, without its own cluster and services."""
+        if not names:
+            return "packages already there"
+        if "etcd-server" in names or any(name.startswith("postgresql") for name in names):
+            self.root.make_dir(NO_CLUSTER.rpartition("/")[0], 0o755)
+            self.root.write(NO_CLUSTER, "# Written by pgha bootstrap.\ncreate_main_cluster = false\n", 0o644)
+            self._run("the distribution's services can't be masked", "systemctl", "mask", *MASKED)
+        self._run("apt-get update failed", *APT[:1], "-q", "update", timeout_s=APT_S)
+        what = f"apt-get install {' '.join(names)} failed"
+        self._run(what, *APT, "install", *names, timeout_s=APT_S)
+        return f"installed {', '.join(names)}"
+
+    def python(self) -> str:
+        """The version of python3."""
+        said = self._run("python3 does not run", "python3", "-I", "-c", "import sys; print(sys.version.split()[0])")
+        return said.out.strip()
+
+    def accounts(self) -> str:
+        """etcd's own; postgres comes with PostgreSQL."""
+        if not self.node.has_etcd or self.root.run(["getent", "passwd", places.ETCD_USER], timeout_s=COMMAND_S).ok:
+            return "accounts already there"
+        options = ["--system", "--user-group", "--no-create-home", "--home-dir", places.ETCD_LIB]
+        self._run("useradd failed", "useradd", *options, "--shell", "/usr/sbin/nologin", places.ETCD_USER)
+        return f"account {places.ETCD_USER} made"
+
+    def directories(self, marker: Marker) -> str:
+        """Then the marker: from here on they are ours."""
+        node, user, etcd = self.node, places.USER, places.ETCD_USER
+        self._install(0o755, "root", places.ETC, places.LIB, places.OPT)
+        self._install(0o755, user, node.dir)
+        parent = node.data_dir.rpartition("/")[0]
+        if parent != node.dir:
+            self._install(0o755, user, parent)
+        self._install(0o700, user, node.state_dir)
+        if node.has_etcd:
+            self._install(0o755, "root", places.ETCD_LIB)
+            self._install(0o700, etcd, node.etcd_dir)
+        if self.root.read(node.marker_path) == marker.text():
+            return f"directories under {node.dir} already there"
+        self.user.write(node.marker_path, marker.text(), 0o644)
+        return f"directories under {node.dir}"
+
+    def _install(self, mode: int, owner: str, *paths: str) -> None:
+        argv = ["install", "-d", "-m", f"{mode:04o}", "-o", owner, "-g", owner, "--", *paths]
+        self._run(f"{paths[0]} can't be made", *argv)
+
+    def pgha(self, pack: Pack, chance: str) -> str:
+        """Its own environment, switched to by one link; earlier ones stay for the way back."""
+        if self.root.run(["sh", "-c", INSTALLED, "sh", pack.name], timeout_s=COMMAND_S).ok:
+            return f"pgha {pack.name} already there"
+        self.root.make_dir(places.OPT, 0o755)
+        argv = ["sh", "-c", UNPACK, "sh", pack.name, chance]
+        ran = self.remote.send("root", argv, pack.data, timeout_s=UNPACK_S)
+        must(ran, f"{self.node.name}: pgha can't be installed")
+        return f"pgha {pack.name} installed ({len(pack.data) >> 20} MB)"
+
+    def put(self, path: str, text: str) -> bool:
+        """A file of root's that everybody may read; False when it was that already."""
+        if self.root.read(path) == text:
+            return False
+        self.root.write(path, text, 0o644)
+        return True
+
+    def is_active(self, unit: str) -> bool:
+        """systemd has it running."""
+        return self.root.run(["systemctl", "is-active", "--quiet", unit], timeout_s=COMMAND_S).ok
+
+    def unit(self, name: str, text: str, *, restart: bool) -> str:
+        """Written, enabled, running. restart: when its text has changed."""
+        changed = self.put(f"{places.UNITS}/{name}", text)
+        if changed:
+            self._run("systemctl daemon-reload failed", "systemctl", "daemon-reload")
+        was = self.is_active(name)
+        if was and not changed:
+            return f"{name} already running"
+        verbs = ["restart"] if was and restart else ["start"]
+        self._run(f"{name} can't be enabled", "systemctl", "--quiet", "enable", name)
+        self._run(f"{name} does not start", "systemctl", *verbs, name)
+        return f"{name} " + ("restarted" if verbs == ["restart"] else "started")
+
+    def is_running(self) -> bool:
+        """Somebody holds the watchdog's lock."""
+        lock = f"{self.node.state_dir}/watchdog.lock"
+        return self.user.run(["flock", "-n", "-E", "75", lock, "true"], timeout_s=COMMAND_S).code == 75
+
+    def watchdog(self, supervisor: str) -> str:
+        """What restarts it, then the first start."""
+        node = self.node
+        if supervisor == "systemd":
+            self._run("the cron lines can't be removed", "rm", "-f", "--", node.cron_path)
+            return self.unit(node.unit, places.service_unit(node), restart=False)
+        self.unit(node.unit, places.stop_unit(node), restart=False)
+        changed = self.put(node.cron_path, places.cron_text(node))
+        if self.is_running():
+            return "watchdog already running" + ("; cron lines written" if changed else "")
+        self._run("the watchdog does not start", *places.first_start_argv(node), timeout_s=START_S)
+        return "cron lines written, watchdog started" if changed else "watchdog started"
+
+
+def version_numbers(text: str) -> tuple[int, int]:
+    """(3, 11) of `3.11.2`."""
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,106 @@
+"""Bootstrap's nodes as processes of this machine, in one directory: `fleet.Fleet` on `Host` and /proc.
+
+A restarter stands in for cron here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from pgha.errors import Busy
+from pgha.host import Host
+from pgha.ops import etcd_members, restarter
+from pgha.ops.fleet import Place, Ready
+from pgha.ops.local_nodes import MARKER, LocalNode, let_up, sort_out, start
+from pgha.ops.preflight import check_dir
+from pgha.ops.procs import living
+from pgha.ops.progress import Progress
+from pgha.ports import Keep
+
+
+class LocalFleet:
+    """files: name to text, written into the cluster's directory once it is ours."""
+
+    def __init__(
+        self,
+        ready: Ready,
+        host: Host,
+        keep: Callable[[str], Keep],
+        progress: Progress,
+        python: str,
+        files: Mapping[str, str],
+        restart_every_s: float,
+    ) -> None:
+        self.ready, self._host, self._keep, self._progress = ready, host, keep, progress
+        self._python, self._files, self._every_s = python, files, restart_every_s
+        self._nodes = [n for n in ready.nodes if isinstance(n, LocalNode)]
+        self._root = self._nodes[0].root
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """A lock on the cluster's directory."""
+        self._host.make_dir(self._root)
+        with self._host.hold(self._root):
+            yield
+
+    def lay_out(self) -> None:
+        """The directory is looked at once more: preflight did so without holding it."""
+        ready, root = self.ready, self._root
+        there = check_dir(root, ready.marker.cluster, self._host.user)
+        if there != (None if ready.fresh else ready.marker):
+            what = f"another pgha was at work in {root} just now"
+            raise Busy(what, "its marker has changed", "run the same command again")
+        if ready.fresh:
+            self._host.write(f"{root}/{MARKER}", ready.marker.text())
+        for name, text in self._files.items():
+            if self._host.read(f"{root}/{name}") != text:
+                self._host.write(f"{root}/{name}", text)
+        for node in self._nodes:
+            for path in (node.dir, node.state_dir, node.log_dir, node.socket_dir, os.path.dirname(node.data_dir)):
+                self._host.make_dir(path)
+
+    def host(self, node: Place) -> Host:
+        """All nodes are on this one."""
+        return self._host
+
+    def keep(self, node: Place) -> Keep:
+        """In its state directory."""
+        return self._keep(f"{node.state_dir}/memory.json")
+
+    def each(self, work: Callable[[Place], None]) -> None:
+        """One after another."""
+        for node in self._nodes:
+            work(node)
+
+    def put_node_file(self, node: Place, text: str) -> bool:
+        """In the node's directory."""
+        path = f"{node.dir}/node.json"
+        if self._host.read(path) == text:
+            return False
+        self._host.write(path, text)
+        return True
+
+    def start_store(self, argvs: Mapping[str, list[str]]) -> None:
+        """The restarter's plan first: what it says may be started, and is ended by `demo down`."""
+        plan = restarter.plan_text(self._nodes, dict(argvs))
+        self._host.write(f"{self._root}/{restarter.PLAN}", plan)
+        etcd_members.start_missing(dict(argvs), self._nodes, self._host, self._progress)
+
+    def start(self) -> None:
+        """Each watchdog, then the restarter."""
+        there = living()
+        for node in self._nodes:
+            let_up(node)
+            if sort_out(node, there)["guard"]:
+                self._progress.step(node.name, "watchdog already running")
+                continue
+            start(node, self._host)
+            self._progress.step(node.name, "watchdog started")
+        argv = restarter.argv(self._python, self._root, self._every_s)
+        self._host.spawn(argv, cwd=self._root, log_file=f"{self._root}/restarter.log")
+
+    def logs(self, node: Place) -> str:
+        """Its own directory of logs."""
+        return f"{node.state_dir}/watchdog.log and {node.dir}/log"
