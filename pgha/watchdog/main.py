@@ -287,5 +287,5 @@ def _import_from_here_too() -> None:
     """The agent is started in `/`: let it find this very pgha where it is not installed."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     if os.path.basename(root) not in ("site-packages", "dist-packages"):
-        known = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root
+        known = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", root)]
+        os.environ["PYTHONPATH"] = os.pathsep.join((root, *known))  # the same however often it is replaced

@@ -72,6 +72,8 @@ class FakeAgent:
                 return kill_tree_by_directory(data_dir, deadline_s)
             case "answers", {"within_s": float(within_s)}:
                 return link.answers(within_s)
+            case "ask_for_newer", _:
+                self._parent.ask_for_newer()
             case "end_silent_guard", _:
                 self._parent.kill()
                 link.give_up()

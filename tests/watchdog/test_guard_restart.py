@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from pgha.watchdog.guard_os import now_s
-from pgha.watchdog.guard_restart import FORMAT, Handover, again_argv
+from pgha.watchdog.guard_restart import FORMAT, PROTOCOL, Handover, again_argv
 from pgha.watchdog.guard_stop import handed_over
+from pgha.watchdog.link import Link
 from tests.watchdog.guarded_node import CHECKOUT, GuardedNode, alive, until
 
 GOOD: dict[str, object] = {
@@ -78,13 +81,14 @@ def test_it_can_be_replaced_again_and_again_and_leaks_nothing(bare_node: Guarded
     guard, _ = bare_node.guard()
 
     until(lambda: not _writes_log(guard.pid), 5, "it is at rest")
-    first = _files(guard.pid)
+    first, environment = _files(guard.pid), Path(f"/proc/{guard.pid}/environ").read_bytes()
     for generation in (1, 2, 3):
         assert restart(bare_node) == 0
         assert bare_node.agent().hello["incarnation"]
         assert handed_over(guard.pid)[0] == generation
     until(lambda: not _writes_log(guard.pid), 5, "it is at rest")
     assert _files(guard.pid) == first
+    assert Path(f"/proc/{guard.pid}/environ").read_bytes() == environment
     assert not [f for pid in _children(guard.pid) for f in _files(pid) if f == "watchdog.lock"], "it is nobody else's"
 
 
@@ -169,3 +173,22 @@ def test_the_next_guard_is_started_as_this_one_was(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "orig_argv", ["python3", "bin/pgha", "watchdog", *args])
     assert again_argv(args)[1] == f"{CHECKOUT}/bin/pgha", "it leaves this directory"  # type: ignore[index]
     assert again_argv(["--node", "/other.json"]) is None
+
+
+def test_an_agent_of_a_newer_version_has_its_guard_replaced(bare_node: GuardedNode) -> None:
+    guard, agent = bare_node.guard()
+    agent.call("ask_for_newer")
+    assert bare_node.agent().pid != agent.pid
+    assert handed_over(guard.pid) == (1, agent.pid)
+
+
+@pytest.mark.parametrize(("more", "speaks"), [({"protocol": PROTOCOL + 1, "mood": "new"}, PROTOCOL + 1), ({}, 0)])
+def test_an_agent_understands_the_state_of_another_guard_well_enough_to_see_that_it_is_another(
+    more: dict[str, object], speaks: int
+) -> None:
+    ours, theirs = socket.socketpair()
+    state = {"incarnation": "ab", "postmaster": 7, "deadline_s": None, "stop": False, **more}
+    ours.sendall(json.dumps({"state": state}).encode() + b"\n")
+    with contextlib.closing(Link(theirs.detach())) as link:
+        assert (link.protocol, link.state().postmaster) == (speaks, 7)
+    ours.close()
