@@ -189,6 +189,8 @@ def test_an_agent_understands_the_state_of_another_guard_well_enough_to_see_that
     ours, theirs = socket.socketpair()
     state = {"incarnation": "ab", "postmaster": 7, "deadline_s": None, "stop": False, **more}
     ours.sendall(json.dumps({"state": state}).encode() + b"\n")
-    with contextlib.closing(Link(theirs.detach())) as link:
+    link = Link(theirs.detach())
+    with contextlib.closing(ours), contextlib.closing(link._sock):
         assert (link.protocol, link.state().postmaster) == (speaks, 7)
-    ours.close()
+        ours.close()
+        until(lambda: link.closed, 5, "it has read to the end")
