@@ -10,26 +10,23 @@ import signal
 
 
 class Parent:
-    """The process that started this one, held by a descriptor: its number may be another's once it is gone."""
+    """The process that started this one. While it is the parent its number is nobody else's."""
 
     def __init__(self) -> None:
-        """Raises OSError when it is gone already (or the kernel is older than 5.3)."""
-        pid = os.getppid()
-        self._process = os.pidfd_open(pid)
-        if os.getppid() != pid:
-            os.close(self._process)
-            raise ProcessLookupError("the parent process has ended")
+        self._pid = os.getppid()
 
     def ask_for_newer(self) -> None:
         """SIGHUP: have it replaced by the version that is installed now."""
-        try:
-            signal.pidfd_send_signal(self._process, signal.SIGHUP)
-        except ProcessLookupError:
-            return
+        self._send(signal.SIGHUP)
 
     def kill(self) -> None:
         """SIGKILL, which also ends one that was stopped; nothing happens when it is gone."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, signum: int) -> None:
+        if os.getppid() != self._pid:
+            return
         try:
-            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            os.kill(self._pid, signum)
         except ProcessLookupError:
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pgha.core.budget import RETRY_S, START_WINDOW_S, STARTS_FREE, STARTS_MAX, STEADY_S, start_delay_s
 from pgha.core.server import Running, ServerView
 
-SAID_MAX = 200
+SAID_MAX = 180
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Starts:
         count = len(self.times)
         if count <= STARTS_FREE:
             return ""
-        pace = f"; tried every {RETRY_S:g} s" if count >= STARTS_MAX else ""
+        pace = f"; tried every {RETRY_S:g} s, at once by pgha watchdog --restart" if count >= STARTS_MAX else ""
         last = (self.said or "no answer yet")[:SAID_MAX]
         return f"started {count} times in {self.times[-1] - self.times[0]:.0f} s, last: {last}{pace}"
 

@@ -33,7 +33,8 @@ def test_six_starts_in_a_row_take_their_time_and_then_it_stays_down_for_a_minute
     assert starts.began(now_s) == now_s + RETRY_S
     ends(starts, now_s)
     assert starts.problem() == (
-        f"started 6 times in {now_s - 1000:.0f} s, last: exit 1: FATAL: lock file is empty; tried every 60 s"
+        f"started 6 times in {now_s - 1000:.0f} s, last: exit 1: FATAL: lock file is empty;"
+        " tried every 60 s, at once by pgha watchdog --restart"
     )
 
 
