@@ -90,7 +90,7 @@ class Guard:
             self._answer_kill_orders()
             self._obey_held()
             self._stop_turn()
-            self._restart.turn(self._handover())
+            self._restart.turn(self._handover)
             self._respawn()
             self._tell()
             self._log.flush()

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pgha.watchdog import guard_tree
 from pgha.watchdog.guard_log import EventLog
@@ -92,10 +92,10 @@ class Restart:
             return self._rehearsal_s + _REHEARSAL_S
         return now_s() + 0.05 if self._asked_s else None
 
-    def turn(self, handover: Handover | None) -> None:
+    def turn(self, look: Callable[[], Handover | None]) -> None:
         """One step: the next guard is tried in a child; when it works, and nothing is in the way, it takes over.
 
-        handover: None while something is in the way.
+        look: gives what is to be handed over, None while something is in the way.
         """
         if not self._asked_s:
             return
@@ -103,6 +103,7 @@ class Restart:
             if now_s() >= self._rehearsal_s + _REHEARSAL_S:
                 guard_tree.send(self.rehearsal, signal.SIGKILL)
             return
+        handover = look()
         if handover is None:
             return
         if self._rehearsed:
