@@ -105,6 +105,8 @@ def test_a_majority_of_the_known_members_is_heard_for_a_moment() -> None:
     assert alone == [Bid.YIELDING, Bid.YIELDING, Bid.COVERED]
     two = [situation(free(END, member(N3, seal(N3, END)), waited=s)).bid for s in (0.0, bids.OTHERS_S)]
     assert two == [Bid.COVERED, Bid.COVERED]
+    half = free(END, waited=1.0, store__members={"n1": member(N1, seal(N1, END)), "n2": member(N2)})
+    assert situation(half).bid is Bid.YIELDING, "one of two is no majority"
     n4 = Copy("n4", "d4")
     four = free(END, member(N3, seal(N3, END)), member(n4, seal(n4, END)), member(Copy("n5", "d5")), waited=0.0)
     assert situation(four).bid is Bid.YIELDING, "n5 is about to seal"
@@ -179,6 +181,7 @@ def kept_by(obs: Observation) -> tuple[Copy, ...]:
 
 def test_every_copy_that_may_alone_have_what_was_given_up_is_kept() -> None:
     assert kept_by(ordered()) == (N2, N3)
+    assert kept_by(ordered(store__leader__kept=(Copy("n4", "d4"),))) == (N2, N3, Copy("n4", "d4"))
     below = {"n1": member(N1, seal(N1)), "n3": member(N3, seal(N3, END - 1))}
     assert kept_by(ordered(store__members=below)) == (N2,), "n1 has all that n3 has"
     assert kept_by(ordered(leader=NOTHING)) == (N2, N3), "n3 has not sealed, so nobody knows"
