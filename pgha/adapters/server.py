@@ -231,7 +231,7 @@ class PostgresServer:
         text = conf.live_conf(
             primary_conninfo=conf.upstream(self.node, holder, name), slot=conf.slot_name(self.node.node)
         )
-        self._reload(text)
+        self._reload(text + conf.FIRST_SEGMENT)
         self._taken("primary_conninfo", conf.upstream(self.node, holder, name), self.clock.now_s() + LOOK_S)
 
     # -- promotion and names ---------------------------------------------------------------------------------
@@ -345,5 +345,6 @@ class PostgresServer:
         if primary:
             self.files.arm_standby()  # a restart outside pgha comes up read-only (redteam 22: only once it is primary)
         else:
+            self._reload(self.files.live_text.replace(conf.FIRST_SEGMENT, ""))
             self.copies.drop_old()
         return self.copies.kept()

@@ -30,7 +30,7 @@ def nothing(agent: Agent, obs: Observation) -> None:
     """Comfort only: slots and old copies, once for each role."""
     primary = obs.server.running is Running.PRIMARY
     leader = obs.store.leader if obs.store else None
-    streaming = obs.server.receiving and leader is not None and obs.server.upstream_epoch == leader.epoch
+    streaming = obs.server.receiving and leader is not None and obs.server.position.timeline == leader.epoch
     if leader is not None and (primary or streaming) and agent.notes.settled != (leader.epoch, primary):
         agent.notes.kept = agent.ports.server.settle(primary=primary)
         agent.notes.settled = (leader.epoch, primary)

@@ -8,6 +8,7 @@ import pytest
 
 from pgha.errors import Busy, PghaError
 from pgha.ops import switchover
+from pgha.ops.local_nodes import LocalNode
 from tests.loopback import faults
 from tests.loopback.cluster import Cluster, pgha
 from tests.loopback.writing import Writing
@@ -38,6 +39,13 @@ def test_a_switchover_needs_neither_rewind_nor_clone(cluster: Cluster, client: W
     assert {n: cluster.copy(n) for n in cluster.nodes.values()} == copies
     assert not cluster.events(old, "rewind", since_s=began_s)
     assert client.verdict().is_clean
+    cluster.await_seen(
+        lambda _: all(_fills_segments(cluster, n) for n in cluster.nodes.values()), "segments are filled"
+    )
+
+
+def _fills_segments(cluster: Cluster, node: LocalNode) -> bool:
+    return cluster.sql(node, "SHOW wal_init_zero") == [["on"]]
 
 
 def test_of_two_operators_one_is_told_who_is_at_work(cluster: Cluster, client: Writing) -> None:
