@@ -98,9 +98,30 @@ def one_lines(one: TakeOver, width: int) -> list[str]:
     page += _wrapped("position", str(event.position), width, at=10)
     page += _wrapped("before", _before(one), width, at=10)
     if not one.phases:
-        return [*page, "phases    none recorded"]
+        return [*page, "phases    none recorded", *_story(one, width)]
     counted = f"in ms from when {event.holder} saw the key free (a silent holder's H lies before)"
-    return [*page, *_wrapped("phases", counted, width, at=10), *_bars(one)]
+    return [*page, *_wrapped("phases", counted, width, at=10), *_bars(one), *_story(one, width)]
+
+
+def _story(one: TakeOver, width: int) -> list[str]:
+    """What the logs say; times are those of each node's own clock, counted from the first line."""
+    story = one.story
+    if story is None or not (story.lines or story.unread):
+        return []
+    page = []
+    if story.began is not None and story.outage_ms is not None:
+        end = f"{one.event.holder} is writable"
+        text = f"{story.outage_ms:.0f} ms, from {story.began.node} ({story.began.says}) until {end}"
+        page += _wrapped("outage", text, width, at=10)
+    if story.lines:
+        first = story.lines[0].at
+        page += _wrapped("story", f"by the nodes' logs, in ms from {when_text(first)} UTC", width, at=10)
+        page += [f"          {story.left_out} earlier lines left out"] if story.left_out else []
+        for line in story.lines:
+            page += _wrapped(f"{(line.at - first) * 1000:8.0f}  {clean(line.node)}  ", line.says, width, at=14)
+    for node, why in story.unread:
+        page += _wrapped("!", f"the logs of {node} can't be read: {why}", width, at=2)
+    return page
 
 
 def _before(one: TakeOver) -> str:
@@ -144,6 +165,19 @@ def _event_dict(one: TakeOver) -> dict[str, object]:
         "phases": [{"name": p.name, "at_ms": round(p.at_ms, 1), "took_ms": round(p.took_ms, 1)} for p in one.phases],
         "before_s": None if one.before_s is None else round(one.before_s, 1),
         "skipped": list(one.skipped),
+        **_story_dict(one),
+    }
+
+
+def _story_dict(one: TakeOver) -> dict[str, object]:
+    """Only of a single take-over: what its logs say."""
+    story = one.story
+    if story is None:
+        return {}
+    return {
+        "outage_ms": None if story.outage_ms is None else round(story.outage_ms, 1),
+        "story": [{"at": round(x.at, 3), "node": x.node, "event": x.event, "says": x.says} for x in story.lines],
+        "logs_unread": dict(story.unread),
     }
 
 

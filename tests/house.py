@@ -58,7 +58,7 @@ _CHANCE = (
     *(f"ops/{n}.py" for n in ("bootstrap", "failover", "fleet", "host_fleet", "newdata", "pausing", "switchover")),
 )
 # The local half of the moves: looks at /proc and at the files of nodes on this machine.
-_THIS_MACHINE = ("ops/procs.py", "ops/local_nodes.py", "ops/preflight.py", "ops/demo.py")
+_THIS_MACHINE = ("ops/procs.py", "ops/local_nodes.py", "ops/preflight.py", "ops/demo.py", "ops/local_logs.py")
 
 IMPORTS: dict[str, tuple[str, ...]] = {
     # third party; a module that stands nowhere here may be imported nowhere

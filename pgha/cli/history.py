@@ -39,7 +39,10 @@ def history(
     if seen.down:
         raise StoreUnreachable("the store gave no answer", seen.down, target.command("list"))
     if epoch is not None:
+        from pgha.ops import local_logs
+
         one = past.takeover(target, seen.records, epoch)
+        one = past.with_story(one, seen.records, local_logs.read(sources.state_dirs(choice)))
         body, lines = render_history.one_as_dict(one), render_history.one_lines(one, render.console_width())
     else:
         all_of_them = past.history(target, seen.records, count)

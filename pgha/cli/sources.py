@@ -103,6 +103,20 @@ def target_of(choice: Choice) -> Target:
         raise UsageError(f"{path} is not a node file of pgha", str(e)) from e
 
 
+def state_dirs(choice: Choice) -> dict[str, str]:
+    """The nodes whose files lie on this machine: name to state directory."""
+    path, _ = find(choice)
+    if path.endswith(".json") or choice.node:
+        node = nodefile.parse(_read(path).decode())
+        return {node.node: node.state_dir}
+    found = inventory_at(path)
+    if found.local is None:
+        return {}
+    from pgha.ops import local_nodes
+
+    return {node.name: node.state_dir for node in local_nodes.load(found)}
+
+
 def clock() -> Clock:
     """The machine's."""
     from pgha.adapters.local import SystemClock

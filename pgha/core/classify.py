@@ -64,7 +64,7 @@ def _holder(obs: Observation) -> Holder:
     if leader.holder.node == obs.me:
         if leader.incarnation != obs.incarnation or obs.tenancy.epoch != leader.epoch:
             return Holder.FORMER_LIFE if pause.is_to_end(obs, leader) else Holder.FORMER_PAUSED
-        age_s = obs.now_s - obs.tenancy.sent_s - leader.left_s
+        age_s = obs.now_s - obs.tenancy.sent_s - obs.tenancy.left_s
         if age_s >= obs.timing.f_hard_s:
             return Holder.MINE_EXPIRED
         if age_s >= obs.timing.f_soft_s:

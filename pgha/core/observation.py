@@ -49,11 +49,15 @@ class StoreView:
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
-    """This node's own hold on the key, epoch 0: none. sent_s: when the last renewal that succeeded was sent."""
+    """This node's own hold on the key, epoch 0: none. sent_s: when the last renewal that succeeded was sent.
+
+    left_s: what that renewal said is left of a pause; 0.0 without one.
+    """
 
     epoch: int = 0
     sent_s: float = 0.0
     claimed_s: float = 0.0
+    left_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

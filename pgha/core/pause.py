@@ -22,7 +22,9 @@ def silent_after_s(obs: Observation, leader: Leader) -> float:
 def is_over(obs: Observation, leader: Leader) -> bool:
     """Counted by the holder from its last renewal, by a later life of its watchdog from when it first saw the key."""
     mine = leader.incarnation == obs.incarnation and obs.tenancy.epoch == leader.epoch
-    return obs.now_s - (obs.tenancy.sent_s if mine else obs.key_seen_s) >= leader.left_s
+    if mine:
+        return obs.now_s - obs.tenancy.sent_s >= obs.tenancy.left_s
+    return obs.now_s - obs.key_seen_s >= leader.left_s
 
 
 def is_to_end(obs: Observation, leader: Leader) -> bool:

@@ -6,10 +6,12 @@ leader key free: a silent holder's H lies before, and is not in them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from pgha.core.model import Event
+from pgha.core.model import Event, Settings
 from pgha.errors import UsageError
+from pgha.ops.story import Log, Story, tell
 from pgha.ops.target import Target
 from pgha.records import Records
 
@@ -28,7 +30,7 @@ class TakeOver:
     """One take-over.
 
     before_s: since the take-over recorded before this one, by their writers' clocks; None when there is none.
-    skipped: epochs between the two without a record, the newest ten.
+    skipped: epochs between the two without a record, the newest ten. story: by the nodes' logs, where they were read.
     """
 
     cluster: str
@@ -37,6 +39,7 @@ class TakeOver:
     writable_ms: float | None
     before_s: float | None
     skipped: tuple[int, ...]
+    story: Story | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,13 @@ def _take_over(cluster: str, found: Records, event: Event) -> TakeOver:
     )
 
 
+def with_story(one: TakeOver, found: Records, logs: Mapping[str, Log]) -> TakeOver:
+    """The same, with what the nodes' logs say of it."""
+    earlier = [event.at for epoch, event in found.history.items() if epoch < one.event.epoch]
+    h_s = (found.settings or Settings()).failover_after_s
+    return replace(one, story=tell(one.event, max(earlier, default=0.0), logs, h_s))
+
+
 def _notes(found: Records) -> tuple[str, ...]:
     return tuple(f"key {p.key} is left alone: {p.why}" for p in found.problems if p.key.startswith("history/"))
 
@@ -96,8 +106,8 @@ def takeover(target: Target, found: Records, epoch: int) -> TakeOver:
     if event is None:
         known = sorted(found.history)
         why = f"recorded: {known[0]} to {known[-1]}" if known else "no take-over is recorded yet"
-        if known and known[0] < epoch < known[-1]:
-            why += "; that one left no record"
+        near = [*[k for k in known if k < epoch][-1:], *[k for k in known if k > epoch][:1]]
+        why += f"; nearest: {' and '.join(str(e) for e in near)}" if near else ""
         why = "; ".join((why, *(n for n in _notes(found) if n.startswith(f"key history/{epoch} "))))
         raise UsageError(f"there is no record of epoch {epoch} in {target.cluster}", why, target.command("history"))
     return _take_over(target.cluster, found, event)

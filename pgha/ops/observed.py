@@ -92,7 +92,9 @@ def _observation(seen: Seen, member: Member, server: ServerView) -> Observation:
         store=view,
         server=server,
         memory=Memory(cluster=found.cluster.ident if found.cluster else "", seal=member.seal),
-        tenancy=Tenancy(leader.epoch, NOW_S, NOW_S - _since_claim_s(leader)) if leader and mine else Tenancy(),
+        tenancy=Tenancy(leader.epoch, NOW_S, NOW_S - _since_claim_s(leader), leader.left_s)
+        if leader and mine
+        else Tenancy(),
         copy=member.copy if member.data else None,
         system=found.cluster.system_identifier if found.cluster else "",
         sealed=member.position if member.state in MEASURED and not member.primary else None,

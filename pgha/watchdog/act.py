@@ -180,6 +180,8 @@ def promote(agent: Agent, obs: Observation) -> None:
     leader, _, tenancy = agent.lease.held()
     if leader is None or leader.tenure is not Tenure.CLAIMED or leader.holder != obs.copy:
         return
+    if not agent.lease.confirmed:  # an earlier agent's claim, of whatever age: it is renewed first
+        return
     server = agent.ports.server
     agent.arm(tenancy.sent_s)
     try:

@@ -54,11 +54,21 @@ class LeaseKeeper:
         with self._lock:
             return self._leader, self._revision, self._tenancy
 
+    @property
+    def confirmed(self) -> bool:
+        """The key as it is was written by this very keeper: what a fresh agent only found may be old."""
+        with self._lock:
+            return self._leader is not None and self._own
+
     def adopt(self, leader: Leader, revision: int, *, sent_s: float, claimed_s: float, found: bool = False) -> None:
         """This node's claim succeeded, or a fresh agent found its own key: then at `sent_s` it was surely there."""
         with self._lock:
             self._leader, self._revision, self._doubts = leader, revision, []
-            self._tenancy, self._told_s, self._own = Tenancy(leader.epoch, sent_s, claimed_s), None, not found
+            self._tenancy, self._told_s, self._own = (
+                Tenancy(leader.epoch, sent_s, claimed_s, leader.left_s),
+                None,
+                not found,
+            )
             self._next_s = sent_s + self.timing.k_s
 
     def forget(self) -> None:
@@ -147,7 +157,7 @@ class LeaseKeeper:
         old = self._leader
         if old is None or old.paused is None or new.paused is None or not self._own:
             return new
-        left_s = max(0.0, self._tenancy.sent_s + old.paused.left_s - sent_s)
+        left_s = max(0.0, self._tenancy.sent_s + self._tenancy.left_s - sent_s)
         return replace(new, paused=replace(new.paused, left_s=min(left_s, old.paused.left_s)))
 
     def _tell(self, base_s: float) -> None:
@@ -158,7 +168,7 @@ class LeaseKeeper:
 
     def _landed(self, new: Leader, revision: int, sent_s: float) -> None:
         self._leader, self._revision, self._doubts, self._own = new, revision, [], True
-        self._tenancy = replace(self._tenancy, sent_s=max(sent_s, self._tenancy.sent_s))
+        self._tenancy = replace(self._tenancy, sent_s=max(sent_s, self._tenancy.sent_s), left_s=new.left_s)
         self._next_s = self._tenancy.sent_s + self.timing.k_s
         if new.tenure is Tenure.RELEASED:
             self._drop()

@@ -24,7 +24,7 @@ def paused(holder: object = N1, **changes: object) -> Leader:
 
 def holding(**changes: object) -> Observation:
     """n1 holds the paused key, its server writable."""
-    return but(primary(store__leader=paused()), **changes)
+    return but(primary(store__leader=paused(), tenancy__left_s=60.0), **changes)
 
 
 def asked(kind: str, **changes: object) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -29,6 +30,25 @@ def test_a_switchover_to_each_other_node_in_turn_and_back_loses_nothing(cluster:
         assert cluster.primary == target and client.epoch == epoch + 1
     word = client.verdict()
     assert word.is_clean and word.outage_s <= QUICK_S, word
+
+
+def test_the_history_of_a_switchover_names_who_asked_and_tells_it_from_the_stop_to_the_new_primary(
+    cluster: Cluster,
+) -> None:
+    old, target, path = cluster.primary, cluster.standbys[0], f"{cluster.root}/inventory.yaml"
+    assert pgha("-i", path, "switchover", "--to", target.name, "-y").code == 0
+    epoch = cluster.leader.epoch
+    seen = cluster.await_seen(lambda s: epoch in s.records.history, "the take-over is recorded")
+    event = seen.records.history[epoch]
+    assert (event.kind, event.source, event.holder) == ("switchover", old.name, target.name)
+    assert "@" in event.asked_by and event.asked_by in event.reason
+    said = pgha("-i", path, "-o", "json", "history", str(epoch))
+    assert said.code == 0, said.text
+    told = json.loads(said.text)["take_over"]
+    events = [(line["node"], line["event"]) for line in told["story"]]
+    order = [(old.name, "server ended"), (old.name, "handed"), (target.name, "claim"), (target.name, "writable")]
+    assert [e for e in events if e in order] == order, events
+    assert 0.0 < told["outage_ms"] < QUICK_S * 1000 and told["logs_unread"] == {}
 
 
 def test_a_switchover_needs_neither_rewind_nor_clone(cluster: Cluster, client: Writing) -> None:

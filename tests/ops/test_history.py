@@ -107,7 +107,14 @@ def test_the_time_since_the_take_over_before_and_epochs_without_a_record_are_tol
     assert takeover(TARGET, _found(), 2).before_s is None
 
 
-@pytest.mark.parametrize(("epoch", "why"), [(1, "recorded: 2 to 7"), (5, "recorded: 2 to 7; that one left no record")])
+EPOCHS = [
+    (1, "recorded: 2 to 7; nearest: 2"),
+    (5, "recorded: 2 to 7; nearest: 3 and 6"),
+    (9, "recorded: 2 to 7; nearest: 7"),
+]
+
+
+@pytest.mark.parametrize(("epoch", "why"), EPOCHS)
 def test_an_unknown_epoch_is_a_usage_error_with_the_range_known(epoch: int, why: str) -> None:
     with pytest.raises(UsageError) as e:
         takeover(TARGET, _found(), epoch)
@@ -163,6 +170,7 @@ def test_the_command_says_it_and_ends_with_its_code(
 ) -> None:
     look = replace(seen(), records=_found(), down=down)
     monkeypatch.setattr(sources, "target_of", lambda choice: TARGET)
+    monkeypatch.setattr(sources, "state_dirs", lambda choice: {})
     monkeypatch.setattr(sources, "open_store", lambda access: None)
     monkeypatch.setattr(status, "gather", lambda *args, **more: look)
     assert cli.run(["history", *words]) == code

@@ -227,3 +227,15 @@ def test_an_adopted_key_is_renewed_from_its_own_sending_and_old_doubts_are_over(
     held.due(102.0 + T.k_s)
     held.renew()
     assert (held.stored().beat, held.told) == (21, [102.75])
+
+
+def test_what_a_fresh_agent_has_only_found_is_not_confirmed_before_a_renewal_of_its_own() -> None:
+    held = Held()
+    assert held.keeper.confirmed
+    held.keeper.adopt(MINE, held.put(MINE), sent_s=101.0, claimed_s=101.0, found=True)
+    assert not held.keeper.confirmed
+    held.due(102.0)
+    held.renew()
+    assert held.keeper.confirmed
+    held.keeper.forget()
+    assert not held.keeper.confirmed

@@ -206,6 +206,8 @@ def test_the_guards_end_never_lies_beyond_what_the_key_in_the_store_allows(
         seen_s = came_at.setdefault(entry.revision, held.clock.at_s)
         key: Leader = held.stored()
         told = [100.0, *held.told][-1]
+        if told + T.f_hard_s <= held.clock.at_s:
+            return  # at once
         assert told <= seen_s + key.left_s + 1e-6, f"the guard's end counts from {told}, the key allows {seen_s}"
 
     for what, commit, read, land, after_s in steps:
