@@ -61,30 +61,34 @@ def _failed(word: Word) -> int:
 # -- one process, one server -------------------------------------------------------------------------------------
 
 
-def _frozen_agent(node: LocalNode) -> None:
+def _frozen_agent(node: LocalNode, _client: Writing) -> None:
     with faults.frozen(faults.of(node, "agent")):
         last(FROZEN_S)
 
 
-def _frozen_server(node: LocalNode) -> None:
-    faults.freeze([faults.postmaster(node)])
+def _frozen_server(node: LocalNode, client: Writing) -> None:
+    """It is thawed (if it still is there) once another one has taken over."""
+    epoch = client.epoch
+    with faults.frozen([faults.postmaster(node)]):
+        client.await_epoch_after(epoch)
 
 
-HURTS: dict[str, tuple[str, Callable[[LocalNode], None]]] = {
+HURTS: dict[str, tuple[str, Callable[[LocalNode, Writing], None]]] = {
     "agent-stopped": (f"agent stopped for {FROZEN_S:g} s", _frozen_agent),
-    "guard-killed": ("guard killed", lambda n: faults.kill(faults.of(n, "guard"))),
-    "watchdog-killed": ("agent and guard killed", lambda n: faults.kill_at_once(n, *faults.WATCHDOG)),
+    "guard-killed": ("guard killed", lambda n, _: faults.kill(faults.of(n, "guard"))),
+    "watchdog-killed": ("agent and guard killed", lambda n, _: faults.kill_at_once(n, *faults.WATCHDOG)),
     "postmaster-stopped": ("postmaster stopped", _frozen_server),
-    "backend-killed": ("one backend killed", lambda n: faults.kill(faults.titled(n, "pgha_drill")[:1])),
+    "backend-killed": ("one backend killed", lambda n, _: faults.kill(faults.titled(n, "pgha_drill")[:1])),
 }
 
 
-def _one(tools: Tools, hurt: Callable[[LocalNode], None]) -> Word:
+def _one(tools: Tools, hurt: Callable[[LocalNode, Writing], None]) -> Word:
     cluster = tools.cluster
     with writing(cluster) as client:
         client.await_rows(200)
-        hurt(cluster.primary)
-        cluster.mend_processes()
+        epoch = client.epoch
+        hurt(cluster.primary, client)
+        client.await_epoch_after(epoch)
         cluster.await_healthy()
         client.await_rows(50)
         return client.verdict()

@@ -116,10 +116,6 @@ class Cluster:
         for node in self.nodes.values():
             self.power_on(node)
 
-    def mend_processes(self) -> None:
-        """What stands still goes on."""
-        faults.thaw(demo.processes(self.root))
-
     # -- looking ---------------------------------------------------------------------------------------------
 
     @property
