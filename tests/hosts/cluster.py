@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pgha.adapters.local_judge import JudgeProcess
 from pgha.ops import drill_role, newdata
+from pgha.ops.judge import longest_gap, parse_history
 from tests.hosts import network
 from tests.hosts.host import Host
 from tests.hosts.lab import Lab
@@ -144,6 +145,24 @@ class HostCluster:
         argv = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-p", str(PORT), "-d", dbname]
         return self.lab.host(node).must(argv, user="postgres", stdin=";\n".join(statements) + ";\n", within_s=30.0)
 
+    @property
+    def history(self) -> Path:
+        """All that the last client saw, once it has given its verdict (see pgha.ops.judge)."""
+        return self.lab.place / "history.jsonl"
+
+    def around_the_gap(self) -> str:
+        """What the client saw just before, during and just after the longest gap, for the report of a failed test."""
+        seen = parse_history(self.history.read_text().splitlines())
+        acked = sorted(row.acked_s for row in seen.rows if row.acked_s is not None)
+        gap = longest_gap(acked, start_s=seen.start_s, end_s=seen.end_s)
+        near = [r for r in seen.rows if r.sent_s > gap.from_s - 0.1 and r.sent_s < gap.to_s + 0.05]
+        lines = [
+            f"{r.node} epoch {r.epoch} n {r.n}: sent {r.sent_s - gap.from_s:+.3f} s, "
+            + ("no answer" if r.acked_s is None else f"acknowledged {r.acked_s - gap.from_s:+.3f} s")
+            for r in sorted(near, key=lambda row: row.sent_s)
+        ]
+        return "\n".join([f"longest gap: {gap.seconds:.3f} s, from its begin:", *lines])
+
     # -- its processes ---------------------------------------------------------------------------------------
 
     def pids(self, node: str, kind: str) -> list[int]:
@@ -168,15 +187,15 @@ def _on_disk(host: Host, path: str) -> Path:
 
 
 def _kind(argv: Sequence[str]) -> str:
-    words = " ".join(argv)
+    """By whole words: the shell of a cron line has the guard's words in one, a backend its title."""
     program = argv[0].rpartition("/")[2]
     if program == "etcd":
         return "etcd"
-    if program == "postgres" and "-D" in argv:
+    if program == "postgres":
         return "postmaster"
-    if "pgha" in words and "agent" in words:
+    if "pgha.watchdog.agent_main" in argv:
         return "agent"
-    return "guard" if "pgha" in words and "watchdog" in words else ""
+    return "guard" if "watchdog" in argv and "--stop" not in argv else ""
 
 
 @contextlib.contextmanager
@@ -186,7 +205,7 @@ def writing(cluster: HostCluster) -> Iterator[Writing]:
     nodes = [{"name": h.name, "host": h.address, "port": PORT} for h in cluster.lab.hosts.values()]
     login = {"user": drill_role.NAME, "password": cluster.password, "dbname": drill_role.NAME}
     with cluster.lab.inside():
-        judge = JudgeProcess({"nodes": nodes, **login, "history": ""})
+        judge = JudgeProcess({"nodes": nodes, **login, "history": str(cluster.history)})
     with judge:
         writer = Writing(judge)
         writer.await_rows()

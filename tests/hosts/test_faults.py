@@ -77,7 +77,7 @@ def ended(cluster: HostCluster, client: Writing, what: str, *, outage_s: float =
         f"whole again after {whole_s:.1f} s, {word.acked} rows, epochs {word.epochs}"
     )
     assert word.is_clean, word
-    assert word.outage_s <= outage_s, word
+    assert word.outage_s <= outage_s, f"{word}\n{cluster.around_the_gap()}"
     assert whole_s <= WHOLE_S
     return word
 
