@@ -132,7 +132,8 @@ class Line:
         was = self.phase
         try:
             if was is Phase.CONNECTING:
-                self._connecting()
+                if self._is_readable_or_writable():
+                    self._connecting()
             elif was is Phase.BUSY and self._reading():
                 return self._finished()
             elif was is Phase.READY:
@@ -156,6 +157,13 @@ class Line:
         if self._conn is None or self.phase is Phase.CLOSED:
             return None
         return self._conn.socket, self._events
+
+    def _is_readable_or_writable(self) -> bool:
+        """What libpq waits for has come. Asked before that, PQconnectPoll itself waits: for a silent host, 3 s."""
+        assert self._conn is not None
+        poll = select.poll()
+        poll.register(self._conn.socket, self._events)
+        return bool(poll.poll(0))
 
     def _connecting(self) -> None:
         from psycopg import pq
