@@ -160,7 +160,9 @@ Word = Callable[[Observation], Observation]
 
 
 def _renewed(ago: Callable[[Timing], float]) -> Word:
-    return lambda o: replace(o, tenancy=replace(o.tenancy, sent_s=o.now_s - ago(o.timing) - BEYOND_S))
+    return lambda o: replace(
+        o, tenancy=replace(o.tenancy, sent_s=o.now_s - o.tenancy.left_s - ago(o.timing) - BEYOND_S)
+    )
 
 
 def _silent(o: Observation) -> Observation:

@@ -53,6 +53,12 @@ def test_the_rebuilt_situation_gives_the_rule_the_node_published(rule: Rule) -> 
     assert "its own word; the store" not in _flat(_page(seen, node))
 
 
+@pytest.mark.parametrize("rule", [Rule.R110_FENCE_EXPIRED, Rule.R150_STOP_LATE], ids=lambda r: r.ident)
+def test_a_paused_holder_that_could_not_renew_is_computed_as_it_says(rule: Rule) -> None:
+    built = rebuild(look(told("n1", rule), leader=explain_cases.PAUSED), "n1")
+    assert built is not None and built.rule is rule
+
+
 SHOWN_BY_THE_STORE = [rule for rule in Rule if rule not in WORD]
 
 
