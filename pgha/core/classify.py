@@ -32,7 +32,7 @@ def classify(obs: Observation) -> Situation:
         store=_store(obs),
         holder=holder,
         server=server,
-        bid=_bid(obs),
+        bid=bid_of(obs),
         path=_path(obs),
         duty=_duty(obs, holder, server),
         budget=_budget(obs, holder, server),
@@ -149,17 +149,23 @@ def own_seal(obs: Observation) -> Seal | None:
     return seal
 
 
-def _bid(obs: Observation) -> Bid:
+def handed(view: StoreView, node: str) -> bool:
+    """The key was released to this node after a clean stop, which is a seal: no other has to be heard first."""
+    leader = view.leader
+    return leader is not None and leader.tenure is Tenure.RELEASED and leader.clean and leader.target == node
+
+
+def bid_of(obs: Observation) -> Bid:
+    """What this node's seal is good for."""
     view, seal = obs.store, own_seal(obs)
     if view is None or view.leader is None or seal is None or obs.sealed is None:
         return Bid.NONE
-    mine = view.members.get(obs.me)
-    if mine is None or mine.seal != seal:
+    seals, mine = seals_at(view), view.members.get(obs.me)
+    lacks = cover.missing(seal, seals, view.leader.sync)
+    if (mine is None or mine.seal != seal) and (lacks or not view.leader.sync or not handed(view, obs.me)):
         return Bid.UNPUBLISHED
     if obs.nofailover:
         return Bid.BARRED
-    seals = seals_at(view)
-    lacks = cover.missing(seal, seals, view.leader.sync)
     if lacks or bids.lags(view, seal):
         if bids.ordered(obs, view, seal, seals):
             return Bid.ORDERED
@@ -182,7 +188,7 @@ def _yields(obs: Observation, view: StoreView, seals: tuple[Seal, ...]) -> bool:
         first = cover.best([_candidate(m) for m in view.members.values() if m.seal in seals])
         if first is not None and first.name != obs.me:
             return True
-    if waited_s < GATHER_S and leader.sync:
+    if waited_s < GATHER_S and leader.sync and not handed(view, obs.me):
         here = {s.copy for s in seals}
         return any(v not in here and v.node in view.members for v in leader.sync[-1].voters)
     return False

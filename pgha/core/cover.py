@@ -113,14 +113,15 @@ def _rank(candidate: Candidate) -> tuple[int, int, int, int, str]:
     return -position.timeline, -position.lsn, candidate.replay_behind, -candidate.priority, candidate.name
 
 
-def claim_rule(own: Seal, seals: Iterable[Seal], copies: int) -> Rule:
-    """The rule a claim adds: its voters are the copies whose seals it counted, nobody else.
+def claim_rule(own: Seal, seals: Iterable[Seal], copies: int, also: Iterable[Copy] = ()) -> Rule:
+    """The rule a claim adds: its voters are the copies whose seals it counted, and those `also` expected.
 
-    `copies` is the setting (0: the default). Naming anybody else, the dead holder above all, would make the next
-    failure wait for it (redteam, finding 17); others join later by a change of voters.
+    `copies` is the setting (0: the default). Naming anybody loses nothing, but naming the dead, a dead holder above
+    all, would make the next failure wait for them (redteam, finding 17): others join later by a change of voters.
     """
     known = _positions(own, seals)
     sealed = frozenset(c for c, position in known.items() if c != own.copy and position <= own.position)
+    sealed |= frozenset(also) - {own.copy}
     return Rule(own.copy, sealed, voters.copies_for(len(sealed), copies))
 
 

@@ -12,12 +12,13 @@ from typing import assert_never
 
 from pgha import records
 from pgha.core import voters
-from pgha.core.classify import catching_up, own_seal, stops_on_order, voter_view
+from pgha.core.classify import bid_of, catching_up, own_seal, stops_on_order, voter_view
 from pgha.core.decide import Action, Rule
 from pgha.core.model import Leader, Position, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation
 from pgha.core.server import Running
+from pgha.core.situation import Bid
 from pgha.ports import Committed, Guard, ServerTrouble, Write
 from pgha.watchdog import claiming, orders, pausing, recording, rejoin
 from pgha.watchdog.agent import Agent
@@ -161,7 +162,8 @@ def seal(agent: Agent, obs: Observation) -> None:
     agent.memory.update(seal=Seal(view.leader_revision, obs.copy, position), claimed=epoch)
     agent.notes.phases["seal"] = agent.ports.clock.now_s() - agent.notes.free_s
     sealed = replace(obs, sealed=position, memory=agent.memory.value, server=replace(obs.server, upstream_epoch=0))
-    _publish_seal(agent, sealed)
+    if bid_of(sealed) is not Bid.COVERED:  # handed over to this node: the claim itself tells
+        _publish_seal(agent, sealed)
 
 
 def publish(agent: Agent, obs: Observation) -> None:

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from pgha import records
 from pgha.core import bids, cover, voters
-from pgha.core.classify import own_seal, seals_at
-from pgha.core.model import Leader, Order, Seal, Tenure
+from pgha.core.classify import handed, own_seal, seals_at
+from pgha.core.model import Copy, Leader, Order, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation, StoreView
 from pgha.ports import Committed, Guard, Unknown, Write
@@ -22,7 +22,9 @@ def claim(agent: Agent, obs: Observation) -> None:
     view, own = obs.store, own_seal(obs)
     if view is None or view.leader is None or own is None or obs.copy is None:
         return
-    rule = cover.claim_rule(own, seals_at(view), view.settings.copies)
+    # After an orderly stop the other voters live: their seals are on their way.
+    expected = view.leader.sync[-1].voters if view.leader.sync and handed(view, agent.node.node) else frozenset[Copy]()
+    rule = cover.claim_rule(own, seals_at(view), view.settings.copies, expected)
     order = _order(obs, view, own)
     if order is None and _lacks(view, own):
         return

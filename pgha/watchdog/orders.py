@@ -99,7 +99,7 @@ def hand_over(agent: Agent, obs: Observation) -> None:
     end = end or server.shut_down_at()
     if end is not None:
         _await_flush(agent, order, end)
-    if not link.kill_tree(deadline_s=clock.now_s() + KILL_S):
+    if link.state().tree and not link.kill_tree(deadline_s=clock.now_s() + KILL_S):
         agent.notes.problem = "the old server's processes could not be ended"
         return
     _hand_to(agent, order, end)

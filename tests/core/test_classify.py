@@ -207,6 +207,19 @@ def test_a_seal_is_unpublished_until_this_very_seal_is_in_the_store() -> None:
     assert situation(sealed(END, RELEASED), store__members={}).bid is Bid.UNPUBLISHED
 
 
+def test_who_is_handed_the_key_after_a_clean_stop_asks_nobody_else() -> None:
+    """Its own seal need not be in the store: nobody else may claim this very revision better."""
+    sync = (Rule(N2, frozenset({N1, N3}), 1),)
+    handed = key(N2, tenure=Tenure.RELEASED, clean=True, target="n1", sync=sync)
+    obs = sealed(END, handed, store__members={"n1": member(N1, None), "n3": member(N3, None)}, bid_s=0.0, now_s=0.0)
+    assert situation(obs).bid is Bid.COVERED
+    assert situation(obs, nofailover=True).bid is Bid.BARRED
+    for changes in ({"clean": False}, {"target": "n3"}, {"target": ""}, {"sync": ()}):
+        assert situation(obs, **{f"store__leader__{k}": v for k, v in changes.items()}).bid is Bid.UNPUBLISHED, changes
+    behind = sealed(END - 1, handed, store__members={"n1": member(N1, None)})
+    assert situation(behind).bid is Bid.UNPUBLISHED, "it lacks what the stopped one had"
+
+
 def test_who_may_not_lead_is_barred_whatever_it_covers() -> None:
     assert situation(sealed(END, RELEASED), nofailover=True).bid is Bid.BARRED
 

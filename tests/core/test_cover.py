@@ -208,6 +208,7 @@ def test_a_claims_rule_names_those_whose_seals_it_counted_and_nobody_else() -> N
     assert claim_rule(seal(A), seals, 2) == Rule(A, frozenset({B, C}), 2)
     assert claim_rule(seal(A), seals, 5) == Rule(A, frozenset({B, C}), 2)
     assert claim_rule(seal(A), [], 2) == Rule(A, frozenset(), 0)
+    assert claim_rule(seal(A), [seal(B)], 0, [A, C]) == Rule(A, frozenset({B, C}), 1), "who is expected, never oneself"
 
 
 def test_who_took_over_with_cover_is_covered_by_its_own_claim() -> None:

@@ -28,7 +28,7 @@ BUGS = {
     "names_late": Bug("a promoted node's names are '' for a moment", 570),
     "underreport": Bug("a restarted node seals the start of its segment, not the end of its WAL", 858),
     "seal_leaks": Bug("now and then the walreceiver lives on after the seal", 583),
-    "tl_pg": Bug("PostgreSQL chooses the timeline's number: two takers may get the same", 8063),
+    "tl_pg": Bug("PostgreSQL chooses the timeline's number: two takers may get the same", 53160),
     "same_id": Bug("a clone keeps the data id that was there before", 581),
-    "late_seal_forget": Bug("a fresh agent forgets its predecessor's seal that is still under way", 20225),
+    "late_seal_forget": Bug("a fresh agent forgets its predecessor's seal that is still under way", 35340),
 }

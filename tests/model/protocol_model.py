@@ -251,9 +251,10 @@ class World:
         if not node or node.seal is None or node.primary_epoch or node.upstream or not self.covered(node.seal):
             return
         self.stats["take-backs" if self.key.sync[-1].holder == node.copy else "claims"] += 1
-        rule = cover.claim_rule(node.seal, self.seals(node.seal), self.configured())
-        kept = () if self.bug == "claim_forgets" else self.key.sync
-        self.key = Key(self.key.rev + 1, node.name, self.key.epoch + 1, False, (*kept, rule))
+        also = [n.copy for n in self.nodes.values() if self.chance(0.1)]  # expected, whatever has become of them
+        rule = cover.claim_rule(node.seal, self.seals(node.seal), self.configured(), also)
+        kept = (*(() if self.bug == "claim_forgets" else self.key.sync), rule)
+        self.key = Key(self.key.rev + 1, node.name, self.key.epoch + 1, False, kept)
         node.stop()
         node.seal, node.rule, node.evaluated, node.claimed = None, rule, [rule], self.key.epoch
 
@@ -343,8 +344,7 @@ class World:
 
     def add_rule(self) -> None:
         """The entry first, then the setting: until the barrier both are in force."""
-        node = self.holder()
-        if not node or len(self.key.sync) >= voters.MAX_ENTRIES:
+        if not (node := self.holder()) or len(self.key.sync) >= voters.MAX_ENTRIES:
             return
         pool = sorted(n.copy for n in self.nodes.values() if n is not node and n.log)
         rule = self.rule_of(node, frozenset(self.random.sample(pool, self.random.randint(0, len(pool)))))

@@ -16,6 +16,7 @@ from tests.sim.run import Verdict, simulate
 CHECKOUT = Path(__file__).resolve().parents[2]
 SEEDS, PARTS = 60, 6
 OTHER_SEEDS = 15
+MANY_SEEDS = 60
 BUG_SEEDS, BUG_FAULTS_S = 60, 40.0
 
 
@@ -37,7 +38,9 @@ def test_strict_and_async_keep_what_they_say(durability: str) -> None:
 
 def test_an_operators_failover_loses_what_it_names_and_nothing_else() -> None:
     claims: list[str] = []
-    for seed in range(OTHER_SEEDS):
+    for seed in range(MANY_SEEDS):  # orders are rare: until one is carried out
+        if seed >= OTHER_SEEDS and any("R680_CLAIM_ORDERED" in line for line in claims):
+            break
         verdict = simulate(seed, kinds=LOSING, echo=claims.append)
         assert verdict.failed is None, "\n" + verdict.report("--kinds", ",".join(LOSING))
     assert any("R680_CLAIM_ORDERED" in line for line in claims), "no order was ever carried out"
