@@ -170,10 +170,11 @@ def test_the_only_way_out_is_the_proxy_and_it_leads_to_packages_alone(lab: Lab) 
     assert connects(lab, "n1", "operator", int(proxy.rpartition(":")[2]), listen=False) == "connected"
 
 
-def test_a_bare_host_has_neither_postgresql_nor_etcd_and_installs_them_through_the_proxy(lab: Lab) -> None:
+@pytest.mark.parametrize("kind", ["bare", "bare-trixie"])
+def test_a_bare_host_has_neither_postgresql_nor_etcd_and_installs_them_through_the_proxy(lab: Lab, kind: str) -> None:
     begun = time.monotonic()
-    lab.add(Spec("b1", "bare"))
-    print(f"a bare host, tree included where the cache had none: {time.monotonic() - begun:.1f} s")
+    lab.add(Spec("b1", kind))
+    print(f"{kind} host, tree included where the cache had none: {time.monotonic() - begun:.1f} s")
     try:
         assert lab.host("b1").state() == "running"
         assert lab.ssh("b1", ["which", "etcd", "initdb", "pg_lsclusters", "pgha", "pip"]).out == ""
