@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pgha.adapters.ssh_host import CommandHost
+from pgha.adapters.tunnel import Stream
 from pgha.errors import Busy, Refused, Unreachable
 from pgha.host import Host, Ran
 
@@ -274,14 +275,14 @@ class SshConnection:
                 raise Refused(f"{path} on {self.address} can't be locked", why or f"exit {code}")
             yield
 
-    def stream(self, host: str, port: int) -> _Channel:
+    def stream(self, host: str, port: int) -> Stream:
         """A connection made by the host to somewhere, carried through ours. Raises Unreachable."""
         import paramiko
 
         try:
             transport = self._connection.transport
             ends = (host, port), ("127.0.0.1", 0)
-            channel: _Channel = transport.open_channel("direct-tcpip", *ends, timeout=CHANNEL_S)
+            channel: Stream = transport.open_channel("direct-tcpip", *ends, timeout=CHANNEL_S)
         except (paramiko.SSHException, OSError, EOFError, AttributeError) as e:
             raise Unreachable(f"{host}:{port} can't be reached through {self.address}", str(e)) from e
         return channel

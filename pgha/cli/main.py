@@ -26,6 +26,8 @@ from pgha.errors import Exit, PghaError, UsageError
 
 # command: (module of its `app`, what `pgha --help` says of it)
 COMMANDS = {
+    "init": ("pgha.cli.init", "Write an inventory: asks little, with comments."),
+    "check": ("pgha.cli.check", "Look at the hosts: everything in the way, with its fix."),
     "bootstrap": ("pgha.cli.bootstrap", "Make a cluster from an inventory; again: complete it."),
     "list": ("pgha.cli.list", "Show the cluster: roles, lag, voters, and what is wrong."),
     "explain": ("pgha.cli.explain", "Say why: each node's reasons, who is missing, what to do."),

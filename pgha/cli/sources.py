@@ -10,15 +10,17 @@ import glob
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgha import nodefile
 from pgha.cli.options import Choice
-from pgha.errors import Exit, PghaError, UsageError
+from pgha.errors import Exit, PghaError, Unreachable, UsageError
 from pgha.ops.target import Target, from_inventory, from_node_file
 
 if TYPE_CHECKING:
-    from pgha.host import Remote
+    from pgha.adapters.ssh import SshConnection
     from pgha.inventory import Inventory
     from pgha.ops.bootstrap import Machine
     from pgha.ops.host_fleet import Distant
@@ -96,7 +98,9 @@ def target_of(choice: Choice) -> Target:
     """The cluster a command works on."""
     path, flags = find(choice)
     if not (path.endswith(".json") or choice.node):
-        return from_inventory(inventory_at(path), path, flags)
+        wanted = inventory_at(path)
+        target = from_inventory(wanted, path, flags)
+        return replace(target, store=reachable(wanted, target.store))
     try:
         return from_node_file(nodefile.parse(_read(path).decode()), path, flags)
     except ValueError as e:
@@ -115,6 +119,22 @@ def state_dirs(choice: Choice) -> dict[str, str]:
     from pgha.ops import local_nodes
 
     return {node.name: node.state_dir for node in local_nodes.load(found)}
+
+
+def reachable(inventory: Inventory, access: nodefile.StoreAccess) -> nodefile.StoreAccess:
+    """The store as it is, or through the inventory's hosts by SSH when none of it answers from here."""
+    if inventory.local is not None:
+        return access
+    from pgha.adapters.tunnel import Tunnels, is_direct
+
+    if is_direct(access.endpoints):
+        return access
+    tunnels = Tunnels(connector(inventory), [n.host for n in inventory.nodes])
+    try:
+        return replace(access, endpoints=tunnels.local(access.endpoints))
+    except Unreachable as e:
+        print(f"neither the store nor a host answers: {e.what}", file=sys.stderr)
+        return access
 
 
 def clock() -> Clock:
@@ -144,7 +164,7 @@ def machine_for(inventory: Inventory) -> Machine:
         binaries=MachineBinaries(spec.bin_dir or "", spec.version, inventory.etcd.bin_dir or ""),
         clock=clock(),
         python=sys.executable,
-        open_store=open_store,
+        open_store=lambda access: open_store(reachable(inventory, access)),
         keep=lambda path: JsonKeep(path, host.owner),
         distant=None if inventory.local else distant_for(inventory),
     )
@@ -155,22 +175,24 @@ def cache_dir() -> str:
     return os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache") + "/pgha"
 
 
+def connector(inventory: Inventory) -> Callable[[str], SshConnection]:
+    """Connects to a host of the inventory by its address."""
+    from pgha.adapters import ssh
+
+    spec = inventory.ssh
+    port = spec.port if spec.port != type(spec)().port else 0  # the default leaves it to the ssh configuration
+    return lambda address: ssh.connect(ssh.Login(address, spec.user, spec.key, spec.sudo, port))
+
+
 def distant_for(inventory: Inventory) -> Distant:
     """The way to the inventory's hosts."""
-    from pgha.adapters import ssh
     from pgha.adapters.pack import pack_for
     from pgha.adapters.ssh_host import HostKeep
     from pgha.ops.host_fleet import Distant
     from pgha.ops.host_steps import Pack
 
-    spec = inventory.ssh
-
-    def connect(address: str) -> Remote:
-        port = spec.port if spec.port != type(spec)().port else 0
-        return ssh.connect(ssh.Login(address, spec.user, spec.key, spec.sudo, port))
-
     return Distant(
-        connect=connect,
+        connect=connector(inventory),
         keep=HostKeep,
         pack=lambda python, machine: Pack(*pack_for(python, machine, cache_dir())),
         wall_s=time.time,

@@ -1,0 +1,109 @@
+"""`pgha check`: everything that could go wrong on the hosts, before and after bootstrap, in one pass. Changes nothing.
+
+Asks all hosts at once; judges by the same rules as bootstrap's preflight, and a cluster that is there by `list`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgha.core.timing import timing_for
+from pgha.errors import Exit, Findings, PghaError
+from pgha.ops import host_preflight, status
+from pgha.ops.host_fleet import Distant, look_at_all, unreachable_ports
+from pgha.ops.host_preflight import Seen
+from pgha.ops.progress import Progress
+from pgha.ops.target import from_inventory
+
+if TYPE_CHECKING:
+    from pgha.inventory import Inventory
+
+COLUMNS = ("NODE", "HOST", "SYSTEM", "PYTHON", "POSTGRESQL", "ETCD", "CLOCK", "FREE", "PGHA")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """rows: by COLUMNS. problems: what bootstrap would refuse for. warnings, notes: to be said. exit: the command's."""
+
+    cluster: str
+    rows: tuple[tuple[str, ...], ...]
+    problems: tuple[PghaError, ...]
+    warnings: tuple[str, ...]
+    lease: str
+    exit: Exit
+
+    def lines(self) -> list[str]:
+        """A table of the hosts, then every finding with the line that fixes it."""
+        table = [COLUMNS, *self.rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)).rstrip() for r in table]
+        for problem in self.problems:
+            lines += problem.lines()
+        lines += [f"! {warning}" for warning in self.warnings]
+        lines.append(self.lease)
+        count = len(self.problems)
+        lines.append(f"{count} problem{'' if count == 1 else 's'}" if count else "nothing is in the way")
+        return lines
+
+    def as_dict(self) -> dict[str, object]:
+        """For `-o json`."""
+        return {
+            "schema_version": 1,
+            "cluster": self.cluster,
+            "hosts": [dict(zip((c.lower() for c in COLUMNS), row, strict=True)) for row in self.rows],
+            "problems": [
+                {"what": p.what, "because": p.because, "next": p.next_step, "code": p.code.name} for p in self.problems
+            ],
+            "warnings": list(self.warnings),
+            "exit": int(self.exit),
+        }
+
+
+def check(inventory: Inventory, distant: Distant, look: Callable[[], status.Seen], progress: Progress) -> Checked:
+    """Look at every host; `look` asks the store of a cluster that is there already."""
+    remotes, seen, found = look_at_all(inventory, distant, progress)
+    verdict = host_preflight.judge(inventory, seen)
+    problems = [*_flat(found), *verdict.problems, *unreachable_ports(remotes, seen)]
+    for remote in remotes.values():
+        remote.close()
+    warnings = list(verdict.warnings)
+    code = Findings(problems).code if problems else Exit.OK
+    if any(one.marker for one in seen.values()):
+        now = status.judge(from_inventory(inventory, ""), look())
+        warnings += [now.sentence(), *now.notes] if now.exit != Exit.OK else []
+        code = code if problems else now.exit
+    rows = [_row(spec.name, spec.host, seen.get(spec.name)) for spec in inventory.nodes]
+    return Checked(inventory.cluster, tuple(rows), tuple(problems), tuple(warnings), _lease(inventory), code)
+
+
+def _flat(problems: list[PghaError]) -> list[PghaError]:
+    return [one for p in problems for one in (p.problems if isinstance(p, Findings) else [p])]
+
+
+def _row(name: str, host: str, one: Seen | None) -> tuple[str, ...]:
+    if one is None:
+        return (name, host, "not reached", *("-" for _ in COLUMNS[3:]))
+    facts = one.facts
+    versions = ", ".join(str(v) for v in sorted(facts.postgres.values())) or "to install"
+    etcd = (facts.etcd_version or "to install") if one.node.has_etcd else "-"
+    free = min(facts.room_kb.values(), default=0) >> 20
+    state = "in place" if one.marker else "-"
+    return (
+        name,
+        host,
+        facts.system,
+        facts.python or "to install",
+        versions,
+        etcd,
+        f"{one.skew_s:+.1f} s",
+        f"{free} GB",
+        state,
+    )
+
+
+def _lease(inventory: Inventory) -> str:
+    timing = timing_for(inventory.ha.failover_after_s)
+    own = f"a silent primary stops itself after {timing.f_soft_s:.2f} s, is killed after {timing.f_hard_s:.2f} s"
+    return f"lease: {own}, and is taken over after {inventory.ha.failover_after_s:g} s"
