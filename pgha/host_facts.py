@@ -198,8 +198,9 @@ def _listener(text: str) -> Listener:
     digits, _, port = text.partition(":")
     words = [int(digits[i : i + 8], 16) for i in range(0, len(digits), 8)]
     raw = b"".join(struct.pack("<I", word) for word in words)
-    address = str(ipaddress.ip_address(raw))
-    return Listener("" if address in ("0.0.0.0", "::") else address.removeprefix("::ffff:"), int(port, 16))  # noqa: S104
+    found = ipaddress.ip_address(raw)
+    plain = found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+    return Listener("" if plain.is_unspecified else str(plain), int(port, 16))
 
 
 def is_taken(listeners: Sequence[Listener], address: str, port: int) -> bool:

@@ -32,6 +32,10 @@ class Stream(Protocol):
         """Some of it, nothing at its end."""
         ...
 
+    def shutdown(self, how: int) -> None:
+        """As of a socket: 1 no more is sent, 2 nothing more at all."""
+        ...
+
     def close(self) -> None:
         """End it."""
         ...
@@ -125,8 +129,13 @@ class Tunnels:
         except Unreachable:
             near.close()
             return
-        threading.Thread(target=_pump, args=(near.recv, far.sendall, (near, far)), daemon=True).start()
-        _pump(far.recv, near.sendall, (near, far))
+        up = threading.Thread(target=_pump, args=(near, far), daemon=True)
+        up.start()
+        _pump(far, near)
+        up.join()
+        for end in (near, far):
+            with contextlib.suppress(OSError, EOFError):
+                end.close()
 
     def _stream(self, host: str, port: int) -> Stream:
         why: PghaError = Unreachable(f"no host carries a connection to {host}:{port}")
@@ -141,13 +150,13 @@ class Tunnels:
         raise why
 
 
-def _pump(read: Callable[[int], bytes], write: Callable[[bytes], None], both: Sequence[socket.socket | Stream]) -> None:
-    """Until one side ends; then both do."""
-    with contextlib.suppress(OSError, EOFError):
-        while data := read(BLOCK):
-            write(data)
-    for end in both:
-        with contextlib.suppress(OSError, EOFError):
-            if isinstance(end, socket.socket):
+def _pump(source: Stream, sink: Stream) -> None:
+    """Until the source ends; the sink is told so. When either breaks, both are ended."""
+    try:
+        while data := source.recv(BLOCK):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except (OSError, EOFError):
+        for end in (source, sink):
+            with contextlib.suppress(OSError, EOFError):
                 end.shutdown(socket.SHUT_RDWR)
-            end.close()
