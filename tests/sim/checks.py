@@ -4,7 +4,8 @@ I1 quorum durability   I2 acknowledgements never go back   I3 one writer   I4 th
 I7 rules in force and `sync`   I8 release only after the end   I9 reasons   I10 no exception in a loop   I11 liveness
 I12 what is lost where nothing is promised, or an operator gave it up, is no more than was said   I13 pause
 
-async: I1 and I7 ask for nothing, I2 for clocks that don't lie. strict: nothing is acknowledged by the holder alone.
+With an empty `sync` (async) I1 and I7 ask for nothing, I2 for clocks that don't lie.
+strict: nothing is acknowledged by the holder alone.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Checks:
     def __init__(self, world: World, h_s: float, durability: str = "quorum") -> None:
         self.world, self.timing = world, timing_for(h_s)
         self.durability = durability
-        self.promises = durability != "async"
+        self.was_async = durability == "async"  # at any time: then a claim may give the promises up
+        self.last_sync: dict[int, tuple[Rule, ...]] = {}  # of each epoch
         self.gives_up: Order | None = None  # the operator's, while its claim is not yet promoted
         self.nodes: dict[str, Node] = {}
         self.root = records.prefix("sim")
@@ -83,6 +85,8 @@ class Checks:
             elif key == "request":
                 order = records.parse_value(key, write.value, records.parse_order) if write.value else None
                 self.order = order if isinstance(order, Order) else None
+            elif key == "config":
+                self.was_async = self.was_async or b'"async"' in (write.value or b"")
             elif key.startswith("members/") and write.value is not None:
                 member = records.parse_value(key, write.value, records.parse_member)
                 assert not isinstance(member, Problem), member
@@ -97,10 +101,14 @@ class Checks:
         if old is None or (old.epoch, old.tenure, old.sync) != (new.epoch, new.tenure, new.sync):
             rules = " | ".join(records.rule_text(r) for r in new.sync)
             self.world.trace(sender, "key", f"{new.tenure.value} e{new.epoch} {new.holder} beat {new.beat} [{rules}]")
-        if old is not None and new.epoch == old.epoch and len(new.sync) < len(old.sync) and self.promises:
+        if old is not None and new.epoch == old.epoch and len(new.sync) < len(old.sync) and new.sync:
             self._still_covered(new)
         if sender in self.nodes and new.tenure is not Tenure.RELEASED:
             self.renewed[sender] = (new.epoch, sent + new.left_s / self.nodes[sender].rate)
+        self.last_sync[new.epoch] = new.sync
+        if new.tenure is Tenure.HELD and not new.sync:
+            for branch in self.branches:
+                branch.acked = 0  # by the operator's word: nothing is promised from here on, and nothing of before
         if new.tenure is Tenure.HELD:
             self.announced = max(self.announced, new.epoch)
         if new.tenure is Tenure.RELEASED and sender in self.nodes:
@@ -128,7 +136,7 @@ class Checks:
             self.world.fail("I5", f"epoch {old.epoch} was followed by {new.epoch} ({new.tenure.value}) of {new.holder}")
         elif self.holders.setdefault(new.epoch, sender) != sender:
             self.world.fail("I5", f"epoch {new.epoch} was claimed by {self.holders[new.epoch]} already")
-        elif self.promises and self.gives_up is None and new.sync[:-1] != old.sync:
+        elif self.gives_up is None and new.sync[:-1] != old.sync and not (self.was_async and not new.sync):
             self.world.fail("I5", f"the claim of epoch {new.epoch} does not keep the entries it found")
 
     def _on_claim(self, sender: str, old: Leader, new: Leader, asked: Entry | None) -> None:
@@ -141,7 +149,7 @@ class Checks:
         if named and isinstance(order, Order) and order.revision == self.leader_revision:
             self.gives_up = order
         given = self.gives_up.gives_up if self.gives_up else ()
-        if self.promises and any(rule not in given for rule in gone):
+        if new.sync and any(rule not in given for rule in gone):
             rules = ", ".join(records.rule_text(rule) for rule in gone)
             self.world.fail("I12", f"{sender} claims epoch {new.epoch} without {rules}, which nobody gave up")
         if not old.sync and self.gives_up is None and lost > MAX_LAG:
@@ -190,13 +198,15 @@ class Checks:
         assert branch is not None
         self.acks += 1
         self.last_ack = self.world.now
-        branch.acked = max(branch.acked, row.lsn)
         epoch = branch.timeline
+        promised = bool(self.last_sync.get(epoch, True))
+        if promised:
+            branch.acked = max(branch.acked, row.lsn)
         if self.durability == "strict" and rule.k == 0:
             self.world.fail("I1", f"{node.name} acknowledges {row.lsn} alone, under strict")
         self.first_ack.setdefault(epoch, (node.name, self.world.now))
         # Without voters nothing but the lease is left, and that asks for a clock that runs.
-        no_clock = not self.promises and (self.clocks_lie or node.excused)
+        no_clock = not promised and (self.clocks_lie or node.excused)
         for other, (name, at) in self.first_ack.items() if not no_clock else ():
             if other > epoch and name != node.name and at < row.sent:
                 what = f"acknowledges on {epoch} a row sent after {name} acknowledged on {other}"
@@ -212,7 +222,7 @@ class Checks:
                 said = ", ".join(sorted(str(c) for c in copies))
                 what = f"acknowledges {row.lsn} by {rule.k} of ({said}), {have} of them have it"
                 self.world.fail("I1", f"{node.name} {what}")
-            if self.promises:
+            if leader.sync:
                 self._listed(node, rule, copies, leader)
 
     def _listed(self, node: Node, rule: Names, copies: set[Copy], leader: Leader) -> None:
@@ -266,7 +276,7 @@ class Checks:
 
     def _holds(self, invariant: str, at: Branch, lsn: int, branch: Branch, who: str) -> None:
         limit = limit_on(at, lsn, branch)
-        if self.promises and branch.acked and (limit is None or limit < branch.acked):
+        if branch.acked and (limit is None or limit < branch.acked):
             what = f"has timeline {branch.timeline} up to {limit}, acknowledged: {branch.acked}"
             self.world.fail(invariant, f"{who} {what}")
 

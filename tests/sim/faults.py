@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgha import records
 from pgha.core import cover
-from pgha.core.model import Order, Tenure
+from pgha.core.model import Order, Settings, Tenure
 from pgha.ports import Guard, Write
 from tests.sim.pauses import Operator, ended
 from tests.sim.store import STORE, Odds
@@ -38,7 +39,7 @@ KINDS = (
     "clock_jump",
     "delusion",
 )
-BY_WORD = ("failover",)  # drawn by no seed: an operator who accepts a loss changes what is promised
+BY_WORD = ("failover", "config")  # drawn by no seed: by an operator's word, what is promised changes
 REJOINS = ("kill_server", "kill_postmaster", "kill_rewinder")  # the last one is drawn by no seed
 LYING = ("clock_jump", "delusion")
 
@@ -89,6 +90,7 @@ class Faults:
             "hang_server": self._hang,
             "switchover": lambda n: self._switchover(),
             "failover": lambda n: self._failover(),
+            "config": lambda n: self._config(),
             "pause": lambda n: self.operator.pauses(),
             "wipe": self._wipe,
             "clock_jump": self._clock_jump,
@@ -260,6 +262,17 @@ class Faults:
         store.land("op", self.world.now, [guard], [write])
         revision = store.keys.entries[key].revision
         self.world.after(5.0, lambda: store.land("op", self.world.now, [Guard(key, revision)], [Write(key, None)]))
+
+    def _config(self) -> None:
+        """Another promise, while everything else goes on."""
+        store, key = self.cluster.store, records.prefix("sim") + "config"
+        entry = store.keys.entries[key]
+        old = records.parse_value(key, entry.value, records.parse_settings)
+        assert isinstance(old, Settings)
+        chosen = self.world.rng.choice([d for d in ("quorum", "strict", "async") if d != old.durability])
+        new = replace(old, revision=old.revision + 1, durability=chosen)
+        self.cluster.checks.durability = ""
+        store.land("op", self.world.now, [Guard(key, entry.revision)], [Write(key, records.dump_settings(new))])
 
     def _failover(self) -> None:
         """Of a sealed node that is not covered; the order names what is missing, or now and then less, or is late."""

@@ -17,6 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SEEDS, PARTS = 60, 6
 OTHER_SEEDS = 15
 MANY_SEEDS = 60
+CHANGING = ("config", "config", "config", "power", "kill_server", "isolate", "cut_nodes", "stop_agent", "freeze")
 BUG_SEEDS, BUG_FAULTS_S = 60, 40.0
 
 
@@ -34,6 +35,12 @@ def test_strict_and_async_keep_what_they_say(durability: str) -> None:
         verdict = simulate(seed, durability=durability)
         assert verdict.failed is None, "\n" + verdict.report("--durability", durability)
         assert verdict.acks > 100, f"seed {seed}: hardly anything was written"
+
+
+def test_what_is_promised_may_change_while_everything_goes_wrong() -> None:
+    for seed in range(OTHER_SEEDS):
+        verdict = simulate(seed, kinds=CHANGING)
+        assert verdict.failed is None, "\n" + verdict.report("--kinds", ",".join(CHANGING))
 
 
 def test_an_operators_failover_loses_what_it_names_and_nothing_else() -> None:
