@@ -274,16 +274,19 @@ class Faults:
         self.cluster.checks.durability = ""
         store.land("op", self.world.now, [Guard(key, entry.revision)], [Write(key, records.dump_settings(new))])
 
-    def _failover(self) -> None:
-        """Of a sealed node that is not covered; the order names what is missing, or now and then less, or is late."""
+    def _failover(self, looks: int = 60) -> None:
+        """Of a sealed node that is not covered, once there is one; the order names what is missing, or less."""
         store, rng, checks = self.cluster.store, self.world.rng, self.cluster.checks
         leader, revision = checks.leader, checks.leader_revision
         key = records.prefix("sim") + "request"
         entry = store.keys.entries.get(key)
         seals = [m.seal for m in checks.members.values() if m.seal and m.seal.revision == revision]
-        if leader is None or not seals or (entry is not None and not ended(entry.value, leader)):
+        uncovered = [s for s in seals if leader is not None and cover.missing(s, seals, leader.sync)]
+        if leader is None or not uncovered or (entry is not None and not ended(entry.value, leader)):
+            if looks and self.world.now < self.until:
+                self.world.after(0.25, self._failover, looks - 1)
             return
-        seal = rng.choice(seals)
+        seal = rng.choice(uncovered)
         missing = tuple(lack.rule for lack in cover.missing(seal, seals, leader.sync))
         named = missing if rng.random() < 0.6 else missing[1:]
         self.orders += 1
