@@ -28,6 +28,19 @@ def _hierarchies() -> list[Path]:
     return found
 
 
+def why_not() -> str:
+    """Why no group can be made here; "" when it can."""
+    try:
+        for root in _hierarchies():
+            (root / PARENT / "may").mkdir(parents=True, exist_ok=True)
+            (root / PARENT / "may").rmdir()
+            with contextlib.suppress(OSError):  # another lab's are in it
+                (root / PARENT).rmdir()
+    except OSError as e:
+        return f"test hosts need control groups of their own: {e}"
+    return ""
+
+
 def make(name: str) -> list[Path]:
     """The group of this name; gives the files into which a process that joins it writes its number."""
     groups = [root / PARENT / name for root in _hierarchies()]

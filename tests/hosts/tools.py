@@ -1,7 +1,7 @@
 """What the lab needs on the machine, brought by apt without upgrading or starting anything there.
 
 systemd-nspawn must match its library: where installing its package would upgrade the machine's systemd, the two are
-unpacked into the cache instead. May import `shell`.
+unpacked into the cache instead. May import `shell` and `cgroups`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.hosts import cgroups
 from tests.hosts.shell import LabError, must, run
 
 CACHE = Path("/var/cache/pgha-hosts")
@@ -46,7 +47,19 @@ def why_not() -> str:
         return "test hosts need a Debian machine: there is no apt-get"
     if "overlay" not in Path("/proc/filesystems").read_text():
         return "test hosts need overlayfs"
-    return ""
+    return cgroups.why_not() or _lacks_power()
+
+
+def _lacks_power() -> str:
+    """Being root is not enough in every container: a mount in namespaces of its own tells."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pgha-may-") as place:
+        parts = {name: Path(place, name) for name in ("lower", "upper", "work", "merged")}
+        for path in parts.values():
+            path.mkdir()
+        options = f"lowerdir={parts['lower']},upperdir={parts['upper']},workdir={parts['work']}"
+        mount = ["mount", "-t", "overlay", "pgha-may", "-o", options, str(parts["merged"])]
+        ran = run(["unshare", "--mount", "--net", "--pid", "--fork", *mount])
+        return "" if ran.code == 0 else f"test hosts need namespaces and overlay mounts: {ran}"[:300]
 
 
 @contextlib.contextmanager
