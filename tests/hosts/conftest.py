@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,17 +13,6 @@ from tests.hosts.lab import Lab, Spec
 
 NAMES = ("n1", "n2", "n3")
 HERE = Path(__file__).parent
-LONG = "PGHA_TEST_LONG"
-SHORT = (  # what runs every time; the rest has its own command
-    "test_lab.py",
-    "test_transport.py",
-    "test_three_prepared_hosts_are_a_cluster_within_a_minute_and_again_nothing_changes",
-    "test_everything_in_the_way_is_told_at_once_and_nothing_is_changed",
-    "test_the_primary_loses_power",
-    "test_the_primary_is_cut_off_entirely",
-    "test_the_primary_is_cut_from_etcd_only",
-)
-NOT_SHORT = ("test_a_bare_host_has_neither_postgresql_nor_etcd_and_installs_them_through_the_proxy",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,13 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.hosts)
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
-            elif os.environ.get(LONG) != "1" and not _is_short(item):
-                item.add_marker(pytest.mark.skip(reason=f"takes minutes: {LONG}=1 ./scripts/test tests/hosts"))
-
-
-def _is_short(item: pytest.Item) -> bool:
-    name = item.name.split("[")[0]
-    return name not in NOT_SHORT and (name in SHORT or item.path.name in SHORT)
 
 
 @pytest.fixture(scope="module")
