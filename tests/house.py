@@ -65,6 +65,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "fabric": ("adapters/ssh.py",),
     "paramiko": ("adapters/ssh.py",),
     "invoke": ("adapters/ssh.py",),
+    "cryptography": ("adapters/certificates.py",),
     "etcd3": ("adapters/etcd*.py",),
     "grpc": ("adapters/etcd*.py",),
     "psycopg": ("adapters/database*.py", "adapters/client.py"),
@@ -107,6 +108,7 @@ _FILES = (_ADAPTERS, *GUARD, "watchdog/main.py", "watchdog/agent_main.py", "cli/
 _WALL_CLOCK = (
     "render.py",
     "cli/*.py",
+    "adapters/certificates.py",  # from when to when one is good
     "adapters/local*.py",
     "adapters/journal.py",
     "watchdog/agent_main.py",

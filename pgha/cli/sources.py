@@ -121,10 +121,54 @@ def state_dirs(choice: Choice) -> dict[str, str]:
     return {node.name: node.state_dir for node in local_nodes.load(found)}
 
 
+def own_dir(cluster: str) -> str:
+    """Where this operator keeps what belongs to a cluster: certificates that let him ask its store."""
+    return os.path.expanduser(os.environ.get("XDG_STATE_HOME") or "~/.local/state") + f"/pgha/{cluster}"
+
+
+def with_own_files(inventory: Inventory, access: nodefile.StoreAccess, *, anew: bool = False) -> nodefile.StoreAccess:
+    """The store's certificates where this operator may read them: on a node in place, else copies fetched by SSH.
+
+    anew: fetch them even when there are copies (bootstrap may have made others).
+    """
+    there = (access.ca_file, access.cert_file, access.key_file)
+    if inventory.local is not None or inventory.etcd.endpoints or all(os.access(path, os.R_OK) for path in there):
+        return access
+    folder = own_dir(inventory.cluster)
+    here = tuple(f"{folder}/{os.path.basename(path)}" for path in there)
+    if anew or not all(os.path.isfile(path) for path in here):
+        _fetch(inventory, dict(zip(there, here, strict=True)))
+    return replace(access, ca_file=here[0], cert_file=here[1], key_file=here[2])
+
+
+def _fetch(inventory: Inventory, files: dict[str, str]) -> None:
+    """From the first host that can be reached and has them. Raises PghaError."""
+    from pgha.adapters.local import replace_file
+
+    connect = connector(inventory)
+    problem = PghaError(f"no host has the certificates of {inventory.cluster}", "", "pgha bootstrap")
+    for node in inventory.nodes:
+        try:
+            remote = connect(node.host)
+            root = remote.as_user("root")
+            texts = {here: root.read(there) for there, here in files.items()}
+            remote.close()
+        except PghaError as e:
+            problem = e
+            continue
+        if all(texts.values()):
+            for here, text in texts.items():
+                os.makedirs(os.path.dirname(here), mode=0o700, exist_ok=True)
+                replace_file(here, (text or "").encode(), 0o600)
+            return
+    raise problem
+
+
 def reachable(inventory: Inventory, access: nodefile.StoreAccess) -> nodefile.StoreAccess:
     """The store as it is, or through the inventory's hosts by SSH when none of it answers from here."""
     if inventory.local is not None:
         return access
+    access = with_own_files(inventory, access)
     from pgha.adapters.tunnel import Tunnels, is_direct
 
     if is_direct(access.endpoints):
@@ -164,7 +208,7 @@ def machine_for(inventory: Inventory) -> Machine:
         binaries=MachineBinaries(spec.bin_dir or "", spec.version, inventory.etcd.bin_dir or ""),
         clock=clock(),
         python=sys.executable,
-        open_store=lambda access: open_store(reachable(inventory, access)),
+        open_store=lambda access: open_store(reachable(inventory, with_own_files(inventory, access, anew=True))),
         keep=lambda path: JsonKeep(path, host.owner),
         distant=None if inventory.local else distant_for(inventory),
     )
@@ -186,12 +230,15 @@ def connector(inventory: Inventory) -> Callable[[str], SshConnection]:
 
 def distant_for(inventory: Inventory) -> Distant:
     """The way to the inventory's hosts."""
+    from pgha.adapters import certificates
     from pgha.adapters.pack import pack_for
     from pgha.adapters.ssh_host import HostKeep
     from pgha.ops.host_fleet import Distant
+    from pgha.ops.host_secure import Authority
     from pgha.ops.host_steps import Pack
 
     return Distant(
+        authority=Authority(certificates.make_authority, certificates.issue, certificates.is_good),
         connect=connector(inventory),
         keep=HostKeep,
         pack=lambda python, machine: Pack(*pack_for(python, machine, cache_dir())),

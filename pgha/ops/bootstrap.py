@@ -84,8 +84,8 @@ class _Run:
     progress: Progress
     fleet: Fleet
     target: Target
-    store: Store
     doing: str = field(default="")
+    store: Store = field(init=False)  # its certificates are there once the fleet is laid out
 
     @property
     def ready(self) -> Ready:
@@ -120,7 +120,7 @@ def bootstrap(
     if fleet is None:
         fleet = fleet_of(inventory, machine, options, progress)
     ready, target = fleet.ready, from_inventory(inventory, "", options.flags)
-    run = _Run(inventory, machine, options, progress, fleet, target, machine.open_store(store_access(inventory)))
+    run = _Run(inventory, machine, options, progress, fleet, target)
     progress.step("", f"preflight passed; PostgreSQL from {ready.bin_dir}" + (f", {ready.etcd}" if ready.etcd else ""))
     for warning in ready.warnings:
         progress.step("", warning)
@@ -128,6 +128,7 @@ def bootstrap(
         run.doing = "making the directories"
         with fleet.hold():
             fleet.lay_out()
+            run.store = machine.open_store(store_access(inventory))
             for step in (_passwords, _etcd, _first_data, _node_files, _start):
                 step(run)
         run.doing = "waiting for the cluster to become healthy"
@@ -201,7 +202,9 @@ def _etcd(run: _Run) -> None:
     run.doing = "starting etcd"
     members = [n for n in run.ready.nodes if n.has_etcd]
     token = run.ready.marker.ident
-    run.fleet.start_store({n.name: etcd_members.member_argv(run.ready.etcd, n, members, token) for n in members})
+    run.fleet.start_store(
+        {n.name: etcd_members.member_argv(run.ready.etcd, n, members, token, run.fleet.member_tls(n)) for n in members}
+    )
     health = etcd_members.await_healthy(run.store, run.machine.clock, members=len(members) or 1)
     run.progress.step("", f"etcd healthy, {len(health.members)} members")
 

@@ -5,7 +5,7 @@ Policy only: starting goes through `Host`, asking through `ports.Store`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pgha.errors import StoreUnreachable
 from pgha.host import Host
@@ -20,11 +20,17 @@ ASK_S = 1.0
 COMPACT = "5m"  # the heartbeats are writes: without compaction the history grows for ever
 
 
-def member_argv(etcd: str, node: Place, members: Sequence[Place], token: str) -> list[str]:
-    """etcd's command line for one member. `token` keeps members of two clusters from joining each other."""
-    client = f"http://{node.host}:{node.etcd_client_port}"
-    peer = f"http://{node.host}:{node.etcd_peer_port}"
-    everybody = ",".join(f"{m.name}=http://{m.host}:{m.etcd_peer_port}" for m in members)
+def member_argv(
+    etcd: str, node: Place, members: Sequence[Place], token: str, tls: Mapping[str, str] | None = None
+) -> list[str]:
+    """etcd's command line for one member. `token` keeps members of two clusters from joining each other.
+
+    tls: its options for certificates, None for plain HTTP (on loopback).
+    """
+    scheme = "https" if tls else "http"
+    client = f"{scheme}://{node.host}:{node.etcd_client_port}"
+    peer = f"{scheme}://{node.host}:{node.etcd_peer_port}"
+    everybody = ",".join(f"{m.name}={scheme}://{m.host}:{m.etcd_peer_port}" for m in members)
     options = {
         "--name": node.name,
         "--data-dir": node.etcd_dir,
@@ -40,7 +46,7 @@ def member_argv(etcd: str, node: Place, members: Sequence[Place], token: str) ->
         "--logger": "zap",
         "--log-outputs": "stderr",
     }
-    return [etcd, *(word for pair in options.items() for word in pair)]
+    return [etcd, *(word for pair in options.items() for word in pair), *(f"{k}={v}" for k, v in (tls or {}).items())]
 
 
 def start_missing(argvs: dict[str, list[str]], nodes: Sequence[LocalNode], host: Host, progress: Progress) -> None:

@@ -150,6 +150,10 @@ class Fleet(Protocol):
         """Write what its watchdog reads; False when it was that already."""
         ...
 
+    def member_tls(self, node: Place) -> Mapping[str, str] | None:
+        """etcd's options for TLS, None for a member that speaks plainly."""
+        ...
+
     def start_store(self, argvs: Mapping[str, list[str]]) -> None:
         """Start the etcd members that do not run, by node name."""
         ...

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from pgha import host_facts
 from pgha.errors import PghaError, Refused, RolledBack
 from pgha.host import Host, Remote
-from pgha.ops import host_nodes, host_preflight
+from pgha.ops import host_nodes, host_preflight, host_secure
 from pgha.ops import host_nodes as places
 from pgha.ops.fleet import Marker, Place, Ready, new_marker, parse_marker
 from pgha.ops.host_nodes import HostNode, node_of
 from pgha.ops.host_preflight import Seen, Verdict
+from pgha.ops.host_secure import Authority
 from pgha.ops.host_steps import HostSteps, Pack
 from pgha.ops.progress import Progress
 from pgha.ops.together import each, outcomes, raise_all
@@ -50,6 +51,7 @@ class Distant:
     connect: Callable[[str], Remote]
     keep: Callable[[Host, str], Keep]
     pack: Callable[[str, str], Pack]
+    authority: Authority
     wall_s: Callable[[], float]
     who: str
 
@@ -238,6 +240,15 @@ class HostFleet:
             self._step(name, "pgha", lambda: steps.pgha(packs[kinds[name]], secrets.token_hex(6)))
 
         self._everywhere(second)
+        if self.ready.etcd:
+            self._certificates()
+
+    def _certificates(self) -> None:
+        how = self._distant.authority
+        authority = host_secure.authority_of(self._steps, how)
+        self._everywhere(
+            lambda name, steps: self._step(name, "certificates", lambda: host_secure.put(steps, authority, how))
+        )
 
     def host(self, node: Place) -> Host:
         """As user postgres there."""
@@ -253,7 +264,14 @@ class HostFleet:
 
     def put_node_file(self, node: Place, text: str) -> bool:
         """Root's, in /etc/pgha."""
-        return self._steps[node.name].put(self.nodes[node.name].node_file_path, text)
+        steps = self._steps[node.name]
+        changed = steps.put(self.nodes[node.name].node_file_path, text)
+        steps.stale = steps.stale or changed
+        return changed
+
+    def member_tls(self, node: Place) -> Mapping[str, str] | None:
+        """Certificates for members and clients."""
+        return host_secure.member_options(self.nodes[node.name])
 
     def start_store(self, argvs: Mapping[str, list[str]]) -> None:
         """A unit for each member."""

@@ -84,6 +84,15 @@ class HostNode:
         return f"{ETC}/{self.cluster}.json"
 
     @property
+    def tls_dir(self) -> str:
+        """The cluster's certificates and keys."""
+        return f"{ETC}/{self.cluster}"
+
+    def tls(self, name: str) -> str:
+        """One of them: ca.pem, client.pem, client.key, etcd.pem, ..."""
+        return f"{self.tls_dir}/{name}"
+
+    @property
     def unit(self) -> str:
         """Stops the node in order at shutdown; under `supervisor: systemd` it runs the watchdog."""
         return f"pgha-{self.cluster}.service"

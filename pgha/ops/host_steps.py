@@ -61,11 +61,12 @@ def must(ran: Ran, what: str) -> Ran:
 
 
 class HostSteps:
-    """One host. `who`: for the journal."""
+    """One host. `who`: for the journal. stale: a watchdog that runs already has to be replaced."""
 
     def __init__(self, node: HostNode, remote: Remote, who: str) -> None:
         self.node, self.remote, self._who = node, remote, who
         self.root = remote.as_user("root")
+        self.stale = False
 
     @property
     def user(self) -> Host:
@@ -136,6 +137,7 @@ class HostSteps:
         argv = ["sh", "-c", UNPACK, "sh", pack.name, chance]
         ran = self.remote.send("root", argv, pack.data, timeout_s=UNPACK_S)
         must(ran, f"{self.node.name}: pgha can't be installed")
+        self.stale = True
         return f"pgha {pack.name} installed ({len(pack.data) >> 20} MB)"
 
     def put(self, path: str, text: str) -> bool:
@@ -144,6 +146,11 @@ class HostSteps:
             return False
         self.root.write(path, text, 0o644)
         return True
+
+    def give(self, path: str, text: str, user: str) -> None:
+        """A secret of a user's in a directory of root's: never readable by others."""
+        self.root.write(path, text)
+        self._run(f"{path} can't be given to {user}", "chown", f"{user}:", "--", path)
 
     def is_active(self, unit: str) -> bool:
         """systemd has it running."""
@@ -175,6 +182,10 @@ class HostSteps:
             return self.unit(node.unit, places.service_unit(node), restart=False)
         self.unit(node.unit, places.stop_unit(node), restart=False)
         changed = self.put(node.cron_path, places.cron_text(node))
+        if self.is_running() and self.stale:
+            argv = [*node.watchdog_argv(), "--restart"]
+            must(self.user.run(argv, timeout_s=START_S), f"{node.name}: the watchdog can't be replaced")
+            return "watchdog replaced by the version that is installed now"
         if self.is_running():
             return "watchdog already running" + ("; cron lines written" if changed else "")
         self._run("the watchdog does not start", *places.first_start_argv(node), timeout_s=START_S)

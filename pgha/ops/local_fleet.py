@@ -82,6 +82,10 @@ class LocalFleet:
         self._host.write(path, text)
         return True
 
+    def member_tls(self, node: Place) -> Mapping[str, str] | None:
+        """On loopback none."""
+        return None
+
     def start_store(self, argvs: Mapping[str, list[str]]) -> None:
         """The restarter's plan first: what it says may be started, and is ended by `demo down`."""
         plan = restarter.plan_text(self._nodes, dict(argvs))

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pgha.inventory import Inventory
 
 
+TLS_DIR = "/etc/pgha"
+TLS_FILES = ("ca.pem", "client.pem", "client.key")
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRef:
     """A node the cluster should have."""
@@ -49,6 +53,10 @@ def store_access(inventory: Inventory) -> StoreAccess:
     etcd = inventory.etcd
     members = [n for n in inventory.nodes if n.name in etcd.nodes]
     own = tuple(f"{n.host}:{n.etcd_client_port}" for n in members)
+    if inventory.local is None and not etcd.endpoints:
+        # Its own members on hosts: as the nodes see it. The CLI keeps copies where these files are not (cli.sources).
+        ca, cert, key = (f"{TLS_DIR}/{inventory.cluster}/{name}" for name in TLS_FILES)
+        return StoreAccess(own, ca_file=ca, cert_file=cert, key_file=key)
     secret = etcd.password  # other forms than a file are for bootstrap over SSH to turn into one
     return StoreAccess(
         endpoints=tuple(etcd.endpoints) or own,
