@@ -37,6 +37,7 @@ printf '#!%s/current/bin/python -I\nimport sys\nfrom pgha.__main__ import main\n
   >"$new/bin/pgha"
 chmod 0755 "$new/bin/pgha"
 "$new/bin/python" -I -c 'import pgha.watchdog.agent_main, psycopg, etcd3.etcdrpc, grpc, typer'
+[ -d "$site/pgha/__pycache__" ] || "$new/bin/python" -I -m compileall -q "$site" || true
 rm -rf -- "$opt/$1"; mv -T -- "$new" "$opt/$1"
 ln -s -- "$1" "$opt/current.$2.tmp"; mv -fT -- "$opt/current.$2.tmp" "$opt/current"
 sync -- "$opt/"; trap - EXIT
