@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pgha.adapters.certificates import issue, make_authority
 from pgha.adapters.etcd import EtcdStore
 from pgha.nodefile import StoreAccess
 from pgha.ports import Committed, Guard, StoreDown, Unknown, Write
@@ -106,30 +106,23 @@ def test_a_user_for_a_store_without_authentication_is_no_hindrance(cluster: Etcd
     store.close()
 
 
-def _openssl(directory: Path, *argv: str) -> None:
-    subprocess.run(["openssl", *argv], cwd=directory, check=True, capture_output=True)
-
-
 @pytest.fixture
 def certificates() -> Iterator[Path]:
-    """A CA, and one certificate for 127.0.0.1 that serves and asks."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not on this machine")
+    """As bootstrap makes them: an authority, a certificate for 127.0.0.1 that serves and asks, one that only asks."""
     with etcd_directory() as directory:
-        new = ["req", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/O=pgha"]
-        _openssl(directory, *new, "-x509", "-keyout", "ca.key", "-out", "ca.pem")
-        _openssl(directory, *new, "-keyout", "own.key", "-out", "own.csr")
-        (directory / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-        sign = ["x509", "-req", "-in", "own.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-        _openssl(directory, *sign, "-days", "2", "-extfile", "ext", "-out", "own.pem")
-        if os.geteuid() == 0:
-            shutil.chown(directory / "own.key", USER)
+        authority = make_authority("shop")
+        pairs = {"ca": authority, "own": issue(authority, ("127.0.0.1",)), "client": issue(authority, ())}
+        for name, (certificate, key) in pairs.items():
+            (directory / f"{name}.pem").write_text(certificate)
+            (directory / f"{name}.key").write_text(key)
+            if os.geteuid() == 0:
+                shutil.chown(directory / f"{name}.key", USER)
         yield directory
 
 
 def test_members_are_reached_over_tls_with_a_client_certificate(certificates: Path) -> None:
     with etcd_cluster(1, tls=certificates) as cluster:
-        ca, cert, key = (str(certificates / name) for name in ("ca.pem", "own.pem", "own.key"))
+        ca, cert, key = (str(certificates / name) for name in ("ca.pem", "client.pem", "client.key"))
         cases = {
             "all files": (replace(cluster.access, ca_file=ca, cert_file=cert, key_file=key), True),
             "no certificate": (replace(cluster.access, ca_file=ca), False),
