@@ -40,6 +40,7 @@ chmod 0755 "$new/bin/pgha"
 [ -d "$site/pgha/__pycache__" ] || "$new/bin/python" -I -m compileall -q "$site" || true
 rm -rf -- "$opt/$1"; mv -T -- "$new" "$opt/$1"
 ln -s -- "$1" "$opt/current.$2.tmp"; mv -fT -- "$opt/current.$2.tmp" "$opt/current"
+[ -e /usr/local/bin/pgha ] || [ -L /usr/local/bin/pgha ] || ln -s -- "$opt/current/bin/pgha" /usr/local/bin/pgha
 sync -- "$opt/"; trap - EXIT
 """
 INSTALLED = '[ "$(readlink /opt/pgha/current)" = "$1" ] && [ -x "/opt/pgha/$1/bin/pgha" ]'

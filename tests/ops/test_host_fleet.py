@@ -1,4 +1,4 @@
-"""Hosts for bootstrap, spoken to through stand-ins: looking changes nothing, findings come together, the plan is said."""
+"""Hosts for bootstrap, through stand-ins: looking changes nothing, findings come together, the plan is said."""
 
 from __future__ import annotations
 
