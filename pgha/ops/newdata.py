@@ -99,9 +99,15 @@ def _must(ran: Ran, what: str) -> Ran:
 
 
 def prepare(node: Place, order: NewData, host: Host) -> str:
-    """Make a complete data directory beside the node's; gives its path. A half one of an earlier try is replaced."""
-    made = f"{node.data_dir}.init"
-    host.remove_tree(made)
+    """Make a complete data directory beside the node's; gives its path. Half ones of earlier tries are removed.
+
+    Each try has a name of its own: over SSH an interrupted initdb runs on for a moment, and removes what it made.
+    """
+    parent, _, name = node.data_dir.rpartition("/")
+    half = host.run(["find", parent, "-maxdepth", "1", "-name", f"{name}.init-*"], timeout_s=TOOL_S)
+    for path in half.out.splitlines():
+        host.remove_tree(path)
+    made = f"{node.data_dir}.init-{secrets.token_hex(3)}"
     initdb = [f"{order.bin_dir}/initdb", "-D", made, "-U", "postgres", "-E", "UTF8", f"--locale={locale_of(host)}"]
     initdb += ["-k", "--auth-local=peer", "--auth-host=scram-sha-256", f"--wal-segsize={order.wal_segment_mb}"]
     _must(host.run(initdb, timeout_s=INITDB_S, cwd=node.dir), f"initdb failed on {node.name}")

@@ -61,6 +61,8 @@ class Machine:
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str = "", cwd: str = "/") -> Ran:
         self._step()
         program = os.path.basename(argv[0])
+        if program == "find":
+            return self.real.run(argv, timeout_s=timeout_s)
         if program == "initdb":
             made = argv[argv.index("-D") + 1]
             if os.path.exists(made):
