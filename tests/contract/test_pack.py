@@ -23,10 +23,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes, Path]:
 def test_it_runs_the_watchdog_and_the_command_line_from_nothing_else(
     made: tuple[str, bytes, Path], tmp_path: Path
 ) -> None:
-    with tarfile.open(fileobj=io.BytesIO(made[1])) as archive:
-        archive.extractall(tmp_path, filter="tar")
+    subprocess.run(["tar", "-xzf", "-", "-C", str(tmp_path)], input=made[1], check=True)
     code = (
-        f"import sys; sys.path[:] = [p for p in sys.path if 'packages' not in p]; sys.path.insert(0, {str(tmp_path)!r}); "
+        f"import sys; sys.path[:] = [{str(tmp_path)!r}, *(p for p in sys.path if 'packages' not in p)]; "
         "import pgha.watchdog.agent_main, psycopg, etcd3.etcdrpc, grpc, typer, rich.console; "
         "from pgha.cli.main import run; print(pgha.__file__); sys.exit(run(['version']))"
     )
