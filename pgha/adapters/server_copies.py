@@ -45,10 +45,10 @@ class Copies:
     def _is_torn(self, found: DataIdentity) -> bool:
         try:
             with open(self._torn, encoding="ascii") as f:
-                return bool(json.load(f) == asdict(found))
+                return DataIdentity(**json.load(f)).is_same(found)
         except FileNotFoundError:
             return False
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return True  # written and then damaged: what it named is not known, so nothing here is trusted
 
     def begin_rewind(self) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import pwd
 import sys
+from functools import cache
 
 from pgha.adapters.local import replace_file, sync_dir
 from pgha.core.server import DataIdentity
@@ -41,7 +42,17 @@ def identity_of(data_dir: str) -> DataIdentity | None:
         return None
     if found is None:
         return None
-    return DataIdentity(there.st_dev, there.st_ino, found.system, version.st_mtime_ns)
+    return DataIdentity(there.st_dev, there.st_ino, found.system, version.st_mtime_ns, boot_id())
+
+
+@cache
+def boot_id() -> str:
+    """Of this boot of the machine, or of the container; "" where the kernel does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
 
 
 class ServerFiles:

@@ -269,7 +269,7 @@ def followers(obs: Observation) -> tuple[voters.Follower, ...]:
                 streaming=streaming,
                 flush=w.flush,
                 sync_priority=w.sync_priority,
-                silent_s=0.0,
+                silent_s=obs.silent_s.get(w.name, 0.0),
                 caught_up=streaming and obs.server.position.lsn - w.flush <= LAG_MAX,
             )
         )

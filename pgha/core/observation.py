@@ -67,6 +67,7 @@ class Observation:
     key_seen_s: when the leader key's present revision was first seen here. sealed: the measured position while the
     server is still cut off. bid_s: when this node's seal at the present revision was published (0.0: not).
     health_s: when the last good health verdict began. missing_s: for how long each voter has not been streaming.
+    silent_s: for how long the walsender of this name has shown the same reply.
     mark: (names, LSN): the WAL end read after these names came into force. order_seen_s: when the order was first seen.
     start_after_s: no start of the server before. failed_starts: starts of the last ten minutes, since one that lasted.
     crashes: primaries that crashed right after their take-over, anybody's, seen within the last two minutes.
@@ -93,6 +94,7 @@ class Observation:
     rewound: int = 0
     nofailover: bool = False
     missing_s: Mapping[Copy, float] = field(default_factory=dict)
+    silent_s: Mapping[str, float] = field(default_factory=dict)
     mark: tuple[str, int] | None = None
     order_seen_s: float = 0.0
     prepared: str = ""

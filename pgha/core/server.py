@@ -22,12 +22,16 @@ class Running(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Walsender:
-    """A row of pg_stat_replication. `name` is the application_name; a name that is there twice is listed twice."""
+    """A row of pg_stat_replication. `name` is the application_name; a name that is there twice is listed twice.
+
+    replied: the standby's own time of its last reply, as text: only that it changes means something. "" when unknown.
+    """
 
     name: str
     state: str
     flush: int
     sync_priority: int
+    replied: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,16 @@ class DataIdentity:
 
     made: mtime of PG_VERSION in nanoseconds. A file system gives a freed inode to the next directory; only initdb and a
     clone write that file, pg_rewind leaves it alone, and so do chown and chmod.
+    boot: boot id of the machine when it was looked at. The kernel numbers devices anew at every boot.
     """
 
     device: int
     inode: int
     system: str
     made: int = 0
+    boot: str = ""
+
+    def is_same(self, other: DataIdentity) -> bool:
+        """The same directory, as far as can be told: after a reboot whatever device it lies on now."""
+        lies_there = self.device == other.device or self.boot != other.boot
+        return lies_there and (self.inode, self.system, self.made) == (other.inode, other.system, other.made)

@@ -31,6 +31,7 @@ from itertools import combinations, takewhile
 
 from pgha.core.model import BARRIER, Copy, Rule
 
+SILENT_S = 2.0  # a standby replies every second (wal_receiver_status_interval): who is silent so long is missing
 MAX_ENTRIES = 4  # beyond, a change of voters is finished before another one starts
 
 _SETTING = re.compile(
@@ -189,7 +190,8 @@ def wanted(view: VoterView) -> Rule:
     alone = Rule(view.me, frozenset(), 0)
     if view.durability == "async":
         return alone
-    joining = {f.copy for f in view.followers if f.epoch == view.epoch and f.streaming and f.caught_up}
+    here = (f for f in view.followers if f.epoch == view.epoch and f.streaming and f.silent_s <= SILENT_S)
+    joining = {f.copy for f in here if f.caught_up}
     joining -= view.keep_out | {view.me}
     # A node has one copy: once its new one streams, a clone's predecessor is no voter any more.
     back = {c.node for c in joining}

@@ -18,6 +18,7 @@ from pgha.core.pause import silent_after_s
 from pgha.core.server import Running, ServerView
 from pgha.core.situation import Situation
 from pgha.core.timing import timing_for
+from pgha.core.voters import SILENT_S
 from pgha.nodefile import NodeFile
 from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
 from pgha.watchdog import telling
@@ -272,6 +273,7 @@ class Agent:
             order_seen_s=notes.order[1],
             prepared=notes.prepared,
         )
+        obs = replace(obs, silent_s=notes.heard(server.walsenders, now_s))
         return replace(obs, missing_s=self._missing(obs))
 
     def _own_view(self) -> StoreView | None:
@@ -284,14 +286,15 @@ class Agent:
         return view
 
     def _missing(self, obs: Observation) -> dict[Copy, float]:
-        """For how long each voter of the present rule has not been streaming to this primary."""
+        """For how long each voter of the present rule has not been streaming to this primary, or not replied to it: a
+        cable that is cut is known long before wal_sender_timeout ends the walsender."""
         leader = obs.store.leader if obs.store else None
         if leader is None or not leader.sync or obs.server.running is not Running.PRIMARY:
             self.notes.missing = {}
             return {}
-        there = {f.copy for f in followers(obs) if f.streaming and f.epoch == leader.epoch}
-        since = self.notes.missing
-        self.notes.missing = {v: since.get(v, obs.now_s) for v in leader.sync[-1].voters if v not in there}
+        silent = {f.copy: f.silent_s for f in followers(obs) if f.streaming and f.epoch == leader.epoch}
+        since, gone = self.notes.missing, [v for v in leader.sync[-1].voters if silent.get(v, SILENT_S + 1) > SILENT_S]
+        self.notes.missing = {v: since.get(v, obs.now_s - silent.get(v, 0.0)) for v in gone}
         return {v: obs.now_s - s for v, s in self.notes.missing.items()}
 
     # -- telling -----------------------------------------------------------------------------------------

@@ -68,7 +68,9 @@ class NodeMemory:
         if identity is None:
             return None
         for known in reversed(self._copies):
-            if known.identity == identity:
+            if known.identity.is_same(identity):
+                if known.identity != identity:
+                    self._lies_now(known, identity)
                 return Copy(self._node, known.ident)
         try:
             return Copy(self._node, self.add_copy(identity))
@@ -76,11 +78,20 @@ class NodeMemory:
             self.failed = f"the node's memory can't be written: {e.strerror}"
             return None
 
+    def _lies_now(self, known: KnownCopy, identity: DataIdentity) -> None:
+        """Another boot, perhaps another device: from now on it is known as it lies now."""
+        with self._lock:
+            others = [c for c in self._copies if c is not known]
+            try:
+                self._save(self.value, [*others, KnownCopy(known.ident, identity)])
+            except OSError as e:
+                self.failed = f"the node's memory can't be written: {e.strerror}"
+
     def add_copy(self, identity: DataIdentity) -> str:
         """A new data id for this directory, durable before it returns."""
         with self._lock:
             ident = self._new_id()
-            others = [c for c in self._copies if c.identity != identity]
+            others = [c for c in self._copies if not c.identity.is_same(identity)]
             self._save(self.value, [*others[-7:], KnownCopy(ident, identity)])
             return ident
 
@@ -112,6 +123,7 @@ class NodeMemory:
                         "inode": c.identity.inode,
                         "system": c.identity.system,
                         "made": c.identity.made,
+                        "boot": c.identity.boot,
                     }
                     for c in copies
                 ],
@@ -166,5 +178,6 @@ def _copies(body: Mapping[str, object]) -> list[KnownCopy]:
 def _copy(raw: object) -> KnownCopy:
     if not isinstance(raw, dict) or not raw.get("id"):
         raise ValueError(f"memory: copies has {raw!r}"[:120])
-    identity = DataIdentity(_int(raw, "device"), _int(raw, "inode"), _word(raw, "system"), _int(raw, "made", 0))
+    made, boot = _int(raw, "made", 0), _word(raw, "boot", "")
+    identity = DataIdentity(_int(raw, "device"), _int(raw, "inode"), _word(raw, "system"), made, boot)
     return KnownCopy(_word(raw, "id"), identity)

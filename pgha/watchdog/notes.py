@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pgha.core.model import Copy, Leader, Position
+from pgha.core.server import Walsender
 from pgha.watchdog.attempts import Attempts
 from pgha.watchdog.crashes import Crashes
 from pgha.watchdog.starts import Starts
@@ -18,6 +20,7 @@ class Notes:
     sealed: tuple[float, Position] | None = None  # start of the server, measured position
     bid: tuple[int, float] = (0, 0.0)
     missing: dict[Copy, float] = field(default_factory=dict)
+    replies: dict[str, tuple[str, float]] = field(default_factory=dict)  # the last one, when it was first seen
     greeted: frozenset[Copy] = frozenset()
     mark: tuple[str, int] | None = None
     order: tuple[str, float] = ("", 0.0)
@@ -40,3 +43,13 @@ class Notes:
     free_s: float = 0.0
     checkpoint_base: int = 0
     kept: tuple[str, ...] = ()
+
+    def heard(self, walsenders: Sequence[Walsender], now_s: float) -> dict[str, float]:
+        """For how long each walsender has shown the same reply, by its name; by this node's clock, never by the
+        standby's. The first look begins anew, and who tells no time of a reply is not silent."""
+        before = self.replies
+        self.replies = {w.name: (w.replied, now_s) for w in walsenders if w.replied}
+        for name, (replied, at_s) in before.items():
+            if self.replies.get(name, ("", 0.0))[0] == replied:
+                self.replies[name] = (replied, at_s)
+        return {name: now_s - at_s for name, (_, at_s) in self.replies.items()}

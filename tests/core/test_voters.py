@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pgha.core.model import Copy, Rule
 from pgha.core.voters import (
+    SILENT_S,
     AddEntry,
     ChangeNames,
     ClearEntries,
@@ -160,6 +161,9 @@ def test_a_voter_stays_until_it_has_been_missing_for_too_long() -> None:
     both = view(rule(A, B), followers=(follower(A),), missing={B: 3.0})
     assert wanted(both) == rule(A, B)
     assert wanted(replace(both, missing_s={B: 3.1})) == rule(A)
+    silent = (follower(A), replace(follower(B), silent_s=SILENT_S + 0.1))
+    assert wanted(replace(both, followers=silent, missing_s={B: 3.1})) == rule(A), "its walsender still stands"
+    assert wanted(replace(both, followers=silent, missing_s={B: 2.9})) == rule(A, B)
 
 
 @pytest.mark.parametrize(

@@ -229,3 +229,41 @@ def test_a_field_that_an_older_version_did_not_write_is_at_its_beginning() -> No
     keep = PaperKeep()
     keep.save({"schema": 1})
     assert opened(keep).value == Memory()
+
+
+# -- a data directory is known again ----------------------------------------------------------------------------
+
+
+def known(identity: DataIdentity, *later: DataIdentity) -> list[str]:
+    """The data ids that a node gives to what it finds, one after the other, each time as a fresh agent."""
+    keep, ids = PaperKeep(), iter(("first", "second", "third"))
+    found = [opened(keep, lambda: next(ids)).copy_of(one) for one in (identity, *later)]
+    return [copy.data for copy in found if copy]
+
+
+LIES = DataIdentity(41, 7, "77", 1000, "boot-1")
+
+
+def test_after_a_reboot_a_directory_keeps_its_id_though_its_device_has_another_number() -> None:
+    rebooted = replace(LIES, device=45, boot="boot-2")
+    assert known(LIES, rebooted, replace(LIES, device=46, boot="boot-3")) == ["first"] * 3
+    assert known(LIES, rebooted, replace(rebooted, device=46)) == ["first", "first", "second"], (
+        "it is known as it lies now"
+    )
+
+
+@pytest.mark.parametrize("changes", [{"device": 42}, {"inode": 8}, {"system": "78"}, {"made": 1001}])
+def test_within_one_boot_anything_else_is_another_directory(changes: dict[str, object]) -> None:
+    assert known(LIES, replace(LIES, **changes)) == ["first", "second"]  # type: ignore[arg-type]  # fields by name
+
+
+@pytest.mark.parametrize("changes", [{"inode": 8}, {"system": "78"}, {"made": 1001}])
+def test_after_a_reboot_anything_but_the_device_still_counts(changes: dict[str, object]) -> None:
+    assert known(LIES, replace(LIES, boot="boot-2", **changes)) == ["first", "second"]  # type: ignore[arg-type]
+
+
+def test_a_full_disk_after_a_reboot_costs_no_id() -> None:
+    keep = PaperKeep()
+    opened(keep, lambda: "first").copy_of(LIES)
+    keep.full = True
+    assert opened(keep, lambda: "second").copy_of(replace(LIES, device=45, boot="boot-2")) == Copy("n1", "first")
