@@ -84,7 +84,8 @@ class Lines:
         """One line a step; what is only begun or waited for ends with dots."""
         elapsed = time.monotonic() - self._began
         dots = "" if done else " ..."
-        print(f"{elapsed:6.2f}s  {where or '-':<8} {clean(what)}{dots}", file=self._out, flush=True)
+        self._out.write(f"{elapsed:6.2f}s  {where or '-':<8} {clean(what)}{dots}\n")  # at once: several threads tell
+        self._out.flush()
 
 
 def confirm(lines: Sequence[str], question: str = "proceed?") -> bool:

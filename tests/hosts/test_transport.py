@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pgha.adapters import ssh
+from pgha.adapters.tunnel import Tunnels, split
 from pgha.errors import Busy, Unreachable
 from pgha.host import Host, Remote
 from tests.hosts.lab import Lab
@@ -124,3 +126,13 @@ def test_what_goes_over_standard_input_is_in_no_process_list(remote: Remote) -> 
     script = "read -r first; cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'; : \"$first\""
     ran = root.run(["sh", "-c", script], timeout_s=10.0, stdin=secret + "\n")
     assert ran.ok and "LC_ALL=C.UTF-8" in ran.out and secret not in ran.out
+
+
+def test_a_host_carries_a_connection_to_what_only_it_reaches(lab: Lab) -> None:
+    connection = ssh.connect(login(lab))
+    here = Tunnels(lambda _host: connection, ["n1"]).local(["127.0.0.1:22"])
+    with socket.create_connection(split(here[0]), timeout=10.0) as near:
+        assert near.recv(100).startswith(b"SSH-2.0-")
+    with pytest.raises(Unreachable, match="can't be reached through"):
+        connection.stream("127.0.0.1", 1)
+    connection.close()

@@ -1,0 +1,45 @@
+"""From three bare hosts to a cluster, kept by systemd: packages by apt, pgha and its Python packages over SSH."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.hosts.cluster import HostCluster
+from tests.hosts.lab import Lab, Spec
+from tests.hosts.shell import until
+
+BOOTSTRAP_S = 300.0
+BACK_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Lab]:
+    lab = Lab("bare")
+    try:
+        yield lab.up([Spec(name, "bare") for name in ("n1", "n2", "n3")])
+    finally:
+        lab.down()
+
+
+def test_three_bare_hosts_are_a_cluster_within_five_minutes(bare: Lab) -> None:
+    cluster = HostCluster(bare, "systemd")
+    took_s = cluster.bootstrap()
+    print(f"bootstrap of three bare hosts: {took_s:.1f} s")
+    assert took_s < BOOTSTRAP_S
+    host = bare.host("n1")
+    assert host.run(["systemctl", "is-enabled", "etcd.service"]).out.strip() == "masked"
+    assert host.must(["pg_lsclusters", "-h"]).strip() == "", "the distribution has made no cluster of its own"
+    assert not host.run(["test", "-e", "/etc/cron.d/pgha-shop"]).ok
+    assert cluster.pgha("check").code == 0
+    (guard,) = cluster.pids("n1", "guard")
+    began = time.monotonic()
+    os.kill(guard, signal.SIGKILL)
+    until(lambda: cluster.pids("n1", "guard") not in ([], [guard]), within_s=BACK_S, what="systemd starts it again")
+    print(f"the watchdog is back after {time.monotonic() - began:.1f} s")
+    cluster.await_whole()
+    cluster.close()
