@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import logging
 import os
 import shlex
 import socket
@@ -87,6 +88,7 @@ def connect(login: Login) -> SshConnection:
 def _open(login: Login) -> fabric.Connection:
     import fabric
 
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else its complaints go to stderr beside ours
     options: dict[str, object] = {
         "banner_timeout": CONNECT_S,
         "auth_timeout": AUTH_S,

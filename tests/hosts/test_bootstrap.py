@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pytest
+
 from pgha.errors import Exit
 from tests.hosts import network
 from tests.hosts.cluster import CHECKOUT, HostCluster
@@ -93,8 +95,11 @@ def listening(lab: Lab, name: str, port: int) -> Iterator[None]:
             child.stdout.close()
 
 
-def test_three_prepared_hosts_are_a_cluster_within_a_minute_and_again_nothing_changes(lab: Lab) -> None:
+def test_three_prepared_hosts_are_a_cluster_within_a_minute_and_again_nothing_changes(
+    lab: Lab, request: pytest.FixtureRequest
+) -> None:
     cluster = HostCluster(lab)
+    request.addfinalizer(cluster.close)
     took_s = cluster.bootstrap()
     print(f"bootstrap of three prepared hosts: {took_s:.1f} s")
     assert took_s < BOOTSTRAP_S
@@ -111,7 +116,6 @@ def test_three_prepared_hosts_are_a_cluster_within_a_minute_and_again_nothing_ch
     for host in lab.hosts.values():
         secret = host.must(["stat", "-c", "%a %U", "/var/lib/pgha/shop/state/passfile"])
         assert secret.split() == ["600", "postgres"]
-    cluster.close()
 
 
 def test_everything_in_the_way_is_told_at_once_and_nothing_is_changed(lab: Lab) -> None:
