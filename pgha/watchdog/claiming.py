@@ -23,7 +23,7 @@ def claim(agent: Agent, obs: Observation) -> None:
     if view is None or view.leader is None or own is None or obs.copy is None:
         return
     # After an orderly stop the other voters live: their seals are on their way.
-    expected = view.leader.sync[-1].voters if view.leader.sync and handed(view, agent.node.node) else frozenset[Copy]()
+    expected = view.leader.sync[-1].voters if view.leader.sync and handed(view, obs.me) else frozenset[Copy]()
     rule = cover.claim_rule(own, seals_at(view), view.settings.copies, expected)
     order = _order(obs, view, own)
     if order is None and _lacks(view, own):

@@ -99,6 +99,12 @@ def test_by_cover_the_entries_that_were_found_are_kept_and_nothing_is_lost() -> 
     assert (new.loss_bytes, new.kept) == (0, ())
 
 
+def test_who_is_handed_the_key_names_the_voters_that_live_before_they_have_sealed() -> None:
+    handed = replace(FREE, clean=True, target="n1")
+    assert N3 in Scene(handed).claim().sync[-1].voters
+    assert N3 not in Scene(replace(FREE, clean=True)).claim().sync[-1].voters
+
+
 def test_a_claim_by_cover_leaves_an_order_alone() -> None:
     scene = Scene(asked=failover(), others=COVERED)
     scene.claim()
