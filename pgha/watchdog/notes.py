@@ -26,6 +26,7 @@ class Notes:
     order: tuple[str, float] = ("", 0.0)
     prepared: str = ""
     preparing: tuple[str, int] = ("", 0)
+    switched: tuple[str, float, int] = ("", 0.0, 0)  # an order; when its switch of WAL was seen to be done, and where
     rewound: tuple[int, int] = (0, 0)
     start_after_s: float = 0.0
     starts: Starts = field(default_factory=Starts)

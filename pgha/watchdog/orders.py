@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pgha import records
-from pgha.core.classify import order_problem
+from pgha.core.classify import followers, order_problem
 from pgha.core.model import Leader, Member, Order, Position, Tenure
 from pgha.core.observation import Observation
 from pgha.ports import Committed, Guard, StoreDown, Write
@@ -17,6 +17,7 @@ from pgha.watchdog.agent import Agent
 KILL_S = 2.0
 STOP_S = 8.0
 TARGET_REPLAY_S = 1.0
+SEGMENT_S = 0.5  # so long the target has for its file of the new WAL segment
 LOOK_S = 0.005  # between looks at the old server while no hint comes
 OTHERS_FIRST_S = 0.3  # with another voter there, the old primary comes back after the new one is writable
 
@@ -77,9 +78,19 @@ def prepare(agent: Agent, obs: Observation) -> None:
         notes.preparing = (order.ident, obs.server.checkpoints)
         agent.ports.server.checkpoint(switch_wal=True)
     elif obs.server.checkpoints > notes.preparing[1]:
-        notes.prepared = order.ident
+        if notes.switched[0] != order.ident:
+            notes.switched = (order.ident, obs.now_s, obs.server.position.lsn)
+            agent.ports.server.nudge()
+        _, since_s, lsn = notes.switched
+        if obs.now_s - since_s > SEGMENT_S or _has_beyond(obs, order.target, lsn):
+            notes.prepared = order.ident
     else:
         agent.ports.server.checkpoint(switch_wal=True)
+
+
+def _has_beyond(obs: Observation, target: str, lsn: int) -> bool:
+    """The target has made its file of the new WAL segment: commits wait for that, and must not wait into the stop."""
+    return any(f.flush > lsn for f in followers(obs) if f.copy.node == target and f.streaming)
 
 
 def hand_over(agent: Agent, obs: Observation) -> None:
