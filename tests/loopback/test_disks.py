@@ -13,7 +13,7 @@ from tests.loopback.disks import disk_of
 from tests.loopback.writing import Writing, writing
 from tests.support.postgres_pair import until
 
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.loopback, pytest.mark.deep, pytest.mark.timeout(240)]
 
 SLACK_S = 2.0  # beyond H
 

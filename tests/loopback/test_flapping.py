@@ -23,7 +23,7 @@ from tests.loopback.cluster import Cluster
 from tests.loopback.writing import Writing
 from tests.support.postgres_pair import until
 
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.loopback, pytest.mark.deep, pytest.mark.timeout(240)]
 
 SLACK_S = 5.0
 FLAPS_S = 20.0

@@ -12,7 +12,7 @@ from tests.loopback.test_rejoin import broken_rewind, stop, tail_rows, unconfirm
 from tests.loopback.writing import Writing
 from tests.support.postgres_pair import until
 
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.loopback, pytest.mark.deep, pytest.mark.timeout(180)]
 
 DEATHS = ("guard", "tool")  # an agent's: see test_midway
 

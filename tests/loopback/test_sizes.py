@@ -24,7 +24,7 @@ from tests.loopback.writing import writing
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.postgres_pair import USER, free_ports, until
 
-pytestmark = [pytest.mark.loopback, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.loopback, pytest.mark.deep, pytest.mark.slow, pytest.mark.timeout(240)]
 
 SLACK_S = 5.0
 INVENTORY = """
