@@ -46,7 +46,7 @@ GUARD_KNOWS = ("pgha.watchdog.guard*", "pgha.watchdog", "pgha.errors.*")
 _ADAPTERS = "adapters/*.py"
 _LOCAL = ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", *GUARD, "watchdog/main.py")
 # An operator's move waits, with a deadline.
-_MOVES = ("switchover", "failover", "pausing", "status", "bootstrap", "procs", "demo", "drill*")
+_MOVES = ("switchover", "status", "bootstrap", "procs", "demo", "drill*")
 _WAITING = tuple(f"ops/{n}.py" for n in _MOVES)
 _LINK = "watchdog/link.py"  # the agent's end of the pipe to its guard
 _CLOCKED = (_ADAPTERS, *GUARD, _LINK, "watchdog/main.py", "watchdog/agent_main.py", "cli/*.py", *_PROCESSES, *_WAITING)
@@ -55,7 +55,7 @@ _CHANCE = (
     _ADAPTERS,
     "watchdog/agent_main.py",
     "cli/*.py",
-    *(f"ops/{n}.py" for n in ("bootstrap", "failover", "fleet", "host_fleet", "newdata", "pausing", "switchover")),
+    *(f"ops/{n}.py" for n in ("bootstrap", "fleet", "host_fleet", "newdata", "switchover")),
 )
 # The local half of the moves: looks at /proc and at the files of nodes on this machine.
 _THIS_MACHINE = ("ops/procs.py", "ops/local_nodes.py", "ops/preflight.py", "ops/demo.py", "ops/local_logs.py")
@@ -89,7 +89,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "cli/list.py",
     ),
     "concurrent": (),
-    "socket": (_ADAPTERS, *GUARD, _LINK, "cli/switchover.py"),  # the last one: who asked, by host name
+    "socket": (_ADAPTERS, *GUARD, _LINK, "cli/ordering.py"),  # the last one: who asked, by host name
     "select": (_ADAPTERS, *GUARD, "ops/judge_main.py"),
     "selectors": (),
     "fcntl": (_ADAPTERS, *GUARD, "watchdog/main.py", "ops/restarter.py"),
@@ -116,8 +116,6 @@ _WALL_CLOCK = (
     "ops/bootstrap.py",
     "ops/status.py",
     "ops/switchover.py",
-    "ops/failover.py",
-    "ops/pausing.py",
 )
 
 NAMES: dict[str, tuple[str, ...]] = {

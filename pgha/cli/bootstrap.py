@@ -6,7 +6,6 @@ import typer
 
 from pgha.cli import sources
 from pgha.cli.options import InventoryOption, OutputOption, YesOption, merged
-from pgha.errors import Exit, PghaError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
@@ -27,8 +26,8 @@ def bootstrap(
     wanted, _, flags = sources.inventory_of(choice)
     machine, options, lines = sources.machine_for(wanted), moves.Options(flags=flags), render.Lines()
     fleet = moves.fleet_of(wanted, machine, options, lines)
-    if isinstance(fleet, HostFleet) and not choice.yes and not render.confirm(fleet.plan()):
-        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
+    if isinstance(fleet, HostFleet) and not choice.yes:
+        sources.confirmed(fleet.plan())
     done = moves.bootstrap(wanted, machine, options, lines, fleet)
     if choice.json:
         render.as_json({**done.status.as_dict(), "seconds": round(done.seconds, 2)})

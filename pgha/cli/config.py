@@ -71,16 +71,8 @@ def change(
     target = sources.target_of(choice)
     clock, store = sources.clock(), sources.open_store(target.store)
     chosen = settings.plan(target, status.gather(store, clock, target.cluster, timeout_s=READ_S), pairs)
-    lines = chosen.lines(target.cluster)
-    if dry_run:
-        for line in lines:
-            print(line)
+    if not sources.agreed(chosen.lines(target.cluster), choice, dry_run=dry_run):
         return
-    if choice.yes:
-        for line in lines:
-            render.note(line)
-    elif not render.confirm(lines):
-        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
     settings.write(store, clock, target, chosen)
     if not settings.await_force(store, clock, target, chosen.after):
         why = f"after {settings.FORCE_S:g} s the primary's rules are not yet what the settings ask for"

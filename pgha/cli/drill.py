@@ -9,7 +9,6 @@ import typer
 
 from pgha.cli import sources
 from pgha.cli.options import InventoryOption, OutputOption, YesOption, merged
-from pgha.errors import Exit, PghaError
 
 if TYPE_CHECKING:
     from pgha.inventory import Inventory
@@ -55,8 +54,8 @@ def drill(
     moves.check(wanted, fault, options)
     machine = sources.machine_for(wanted)
     plan = [f"plan: {fault} on cluster {wanted.cluster}, {rounds} times, under a client that writes all the while"]
-    if not choice.yes and not _is_demo(wanted) and not render.confirm(plan):
-        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
+    if not choice.yes and not _is_demo(wanted):
+        sources.confirmed(plan)
     tools = moves.Tools(
         store=machine.open_store(store_access(wanted)),
         clock=machine.clock,

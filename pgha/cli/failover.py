@@ -8,8 +8,7 @@ import typer
 
 from pgha.cli import sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
-from pgha.cli.switchover import asked_by
-from pgha.errors import Exit, PghaError
+from pgha.cli.ordering import asked_by, moved
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 READ_S = 2.0
@@ -37,7 +36,6 @@ def failover(
     from pgha import render
     from pgha.ops import failover as rescue
     from pgha.ops import status
-    from pgha.ops import switchover as move
 
     choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
     target = sources.target_of(choice)
@@ -49,27 +47,12 @@ def failover(
         for line in lines:
             render.note(line)
         raise chosen.refusal(target)
-    if dry_run:
-        if choice.json:
-            render.as_json({"schema_version": 1, "plan": chosen.as_dict()})
-            return
-        for line in lines:
-            print(line)
+    if dry_run and choice.json:
+        render.as_json({"schema_version": 1, "plan": chosen.as_dict()})
         return
-    if choice.yes:
-        for line in lines:
-            render.note(line)
-    elif not render.confirm(lines):
-        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
-    asked = None
-    try:
-        asked = rescue.ask(store, clock, target, seen, chosen, asked_by=asked_by())
-        seconds = move.watch(store, clock, target, asked, lambda text, at: render.note(f"{at:6.2f}s  {text}"))
-    except KeyboardInterrupt:
-        if asked is None:
-            why = "it was being asked for"
-            raise PghaError("interrupted", why, target.command("list shows whether"), code=Exit.INTERRUPTED) from None
-        raise move.interrupted(store, clock, target, asked) from None
+    if not sources.agreed(lines, choice, dry_run=dry_run):
+        return
+    seconds = moved(store, clock, target, lambda: rescue.ask(store, clock, target, seen, chosen, asked_by=asked_by()))
     if choice.json:
         body = chosen.as_dict() | {"seconds": round(seconds, 3)}
         render.as_json({"schema_version": 1, "failover": body})

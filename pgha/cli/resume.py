@@ -8,7 +8,7 @@ import typer
 
 from pgha.cli import sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
-from pgha.cli.switchover import asked_by
+from pgha.cli.ordering import asked_by
 from pgha.errors import Exit, PghaError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)

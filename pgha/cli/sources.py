@@ -258,6 +258,14 @@ def agreed(lines: list[str], choice: Choice, *, dry_run: bool) -> bool:
     if choice.yes:
         for line in lines:
             render.note(line)
-    elif not render.confirm(lines):
-        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
+    else:
+        confirmed(lines)
     return True
+
+
+def confirmed(lines: list[str]) -> None:
+    """The plan, and one question. Raises PghaError when the operator declines."""
+    from pgha import render
+
+    if not render.confirm(lines):
+        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)

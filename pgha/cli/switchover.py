@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from typing import Annotated
 
 import typer
 
 from pgha.cli import sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
-from pgha.errors import Exit, PghaError
+from pgha.cli.ordering import asked_by, moved
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 READ_S = 2.0
-
-
-def asked_by() -> str:
-    """Who gives this order: user and machine, for others to read."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"
 
 
 @app.command(epilog="Example: pgha switchover --to n2 -y")
@@ -47,24 +36,9 @@ def switchover(
     clock, store = sources.clock(), sources.open_store(target.store)
     seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)
     chosen = move.plan(target, seen, to)
-    if dry_run:
-        for line in chosen.lines(target.cluster):
-            print(line)
+    if not sources.agreed(chosen.lines(target.cluster), choice, dry_run=dry_run):
         return
-    if choice.yes:
-        for line in chosen.lines(target.cluster):
-            render.note(line)
-    elif not render.confirm(chosen.lines(target.cluster)):
-        raise PghaError("declined; nothing was changed", "", "-y answers the question", code=Exit.DECLINED)
-    asked = None
-    try:
-        asked = move.ask(store, clock, target, seen, chosen, asked_by=asked_by())
-        seconds = move.watch(store, clock, target, asked, lambda text, at: render.note(f"{at:6.2f}s  {text}"))
-    except KeyboardInterrupt:
-        if asked is None:
-            why = "it was being asked for"
-            raise PghaError("interrupted", why, target.command("list shows whether"), code=Exit.INTERRUPTED) from None
-        raise move.interrupted(store, clock, target, asked) from None
+    seconds = moved(store, clock, target, lambda: move.ask(store, clock, target, seen, chosen, asked_by=asked_by()))
     if choice.json:
         body = {"from": chosen.source, "to": chosen.target, "epoch": chosen.epoch + 1, "seconds": round(seconds, 3)}
         render.as_json({"schema_version": 1, "switchover": body})

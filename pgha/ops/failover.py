@@ -8,8 +8,6 @@ May import core, records and its neighbours in ops.
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -259,13 +257,12 @@ def ask(store: Store, clock: Clock, target: Target, seen: Seen, chosen: Plan, *,
     """Write the order, create-only. Raises Busy, OutcomeUnknown."""
     order = Order(
         kind="failover",
-        ident=secrets.token_hex(8),
+        ident="",
         epoch=chosen.epoch,
         source=chosen.source,
         target=chosen.target,
         budget_s=BUDGET_S,
         asked_by=asked_by,
-        asked_at=round(time.time(), 3),
         revision=chosen.revision,
         gives_up=chosen.gives_up,
     )

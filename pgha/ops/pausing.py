@@ -8,8 +8,6 @@ renewal for H. From then on the others count H as ever (decision 10).
 from __future__ import annotations
 
 import re
-import secrets
-import time
 from dataclasses import dataclass, replace
 
 from pgha import records
@@ -160,13 +158,12 @@ def ask(store: Store, clock: Clock, target: Target, chosen: PausePlan | ResumePl
     is_pause = isinstance(chosen, PausePlan)
     order = Order(
         kind="pause" if is_pause else "resume",
-        ident=secrets.token_hex(8),
+        ident="",
         epoch=chosen.epoch,
         source=chosen.holder,
         target="",
         budget_s=BUDGET_S,
         asked_by=asked_by,
-        asked_at=round(time.time(), 3),
         reason=chosen.reason if isinstance(chosen, PausePlan) else "",
         for_s=chosen.for_s if isinstance(chosen, PausePlan) else 0.0,
     )

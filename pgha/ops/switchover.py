@@ -166,22 +166,23 @@ def ask(store: Store, clock: Clock, target: Target, seen: Seen, chosen: Plan, *,
     """
     order = Order(
         kind="switchover",
-        ident=secrets.token_hex(8),
+        ident="",
         epoch=chosen.epoch,
         source=chosen.source,
         target=chosen.target,
         budget_s=BUDGET_S,
         asked_by=asked_by,
-        asked_at=round(time.time(), 3),
     )
     return place(store, clock, target, order, over=seen.records.rev("request"))
 
 
 def place(store: Store, clock: Clock, target: Target, order: Order, *, over: int) -> Asked:
-    """Write the order, create-only. over: revision of the remains of one that ended, which it may replace.
+    """Write the order, create-only, with an ident of its own and the time. over: revision of the remains of one that
+    ended, which it may replace.
 
     Raises Busy when another came first, OutcomeUnknown when the store did not say.
     """
+    order = replace(order, ident=secrets.token_hex(8), asked_at=round(time.time(), 3))
     key = records.prefix(target.cluster) + "request"
     guard = Guard(key, over)
     done = store.commit([guard], [Write(key, records.dump_order(order))], deadline_s=clock.now_s() + READ_S)
