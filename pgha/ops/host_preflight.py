@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pgha.inventory import Inventory
 
 OLDEST_PYTHON = (3, 11)
-OLDEST_POSTGRES = 13
 ROOM_KB = 1 << 20
 SKEW_WARN_S, SKEW_MAX_S = 1.0, 300.0
 BAD_ETCD = re.compile(r"3\.5\.[0-2]")

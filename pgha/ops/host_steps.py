@@ -6,7 +6,6 @@ Everything goes through `host.Remote`; texts and places are `ops.host_nodes`'.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -192,9 +191,3 @@ class HostSteps:
             return "watchdog already running" + ("; cron lines written" if changed else "")
         self._run("the watchdog does not start", *places.first_start_argv(node), timeout_s=START_S)
         return "cron lines written, watchdog started" if changed else "watchdog started"
-
-
-def version_numbers(text: str) -> tuple[int, int]:
-    """(3, 11) of `3.11.2`."""
-    found = re.match(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else (0, 0)

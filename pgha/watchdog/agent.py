@@ -293,7 +293,8 @@ class Agent:
             self.notes.missing = {}
             return {}
         silent = {f.copy: f.silent_s for f in followers(obs) if f.streaming and f.epoch == leader.epoch}
-        since, gone = self.notes.missing, [v for v in leader.sync[-1].voters if silent.get(v, SILENT_S + 1) > SILENT_S]
+        since, there = self.notes.missing, {v for v, silent_s in silent.items() if silent_s <= SILENT_S}
+        gone = leader.sync[-1].voters - there
         self.notes.missing = {v: since.get(v, obs.now_s - silent.get(v, 0.0)) for v in gone}
         return {v: obs.now_s - s for v, s in self.notes.missing.items()}
 
