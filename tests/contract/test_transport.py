@@ -21,6 +21,7 @@ from pgha.errors import Busy
 from pgha.host import Host, Ran
 from tests.support.etcd_cluster import USER
 from tests.support.host_cases import CASES
+from tests.support.other_user import work_dir
 
 ROOT = os.geteuid() == 0
 ME = USER if ROOT else pwd.getpwuid(os.geteuid()).pw_name
@@ -65,15 +66,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
-    work = tmp_path / "work"
-    work.mkdir()
-    if ROOT:
-        account = pwd.getpwnam(ME)
-        os.chown(work, account.pw_uid, account.pw_gid)
-    return str(work)
+    return str(work_dir(tmp_path, ME))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -24,7 +24,6 @@ from pgha.adapters.etcd import EtcdStore
 from pgha.adapters.local import LocalHost, SystemClock
 from pgha.core.model import Copy, Leader, Member
 from pgha.core.timing import Timing, timing_for
-from pgha.errors import Refused
 from pgha.ops import demo, drill_faults, drill_role, local_nodes, newdata, status, switchover
 from pgha.ops.local_nodes import LocalNode
 from pgha.ops.procs import Proc
@@ -263,20 +262,9 @@ class Cluster:
 
     def switch(self, to: LocalNode) -> float:
         """A switchover to its end; the seconds it took. Raises what `pgha switchover` would say."""
-        plan = self._plan(to.name)
+        plan = switchover.plan(self.target, self.seen(), to.name)
         asked = switchover.ask(self.store, self.clock, self.target, self.seen(), plan, asked_by="a test")
         return switchover.watch(self.store, self.clock, self.target, asked, lambda _what, _after_s: None)
-
-    def _plan(self, to: str) -> switchover.Plan:
-        """As soon as it is not refused: a node that has just come back streams and votes a moment later."""
-        end = time.monotonic() + 5.0
-        while True:
-            try:
-                return switchover.plan(self.target, self.seen(), to)
-            except Refused:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
 
     def power_on(self, node: LocalNode) -> None:
         """Its etcd member, then its watchdog, as the restarter would, only at once."""

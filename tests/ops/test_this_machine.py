@@ -23,6 +23,7 @@ from pgha.ops.newdata import new_password, passfile_line, password_in, scram_ver
 from pgha.ops.procs import Proc, end_all, is_alive, living, look_at, send
 from tests.ops.cases import TARGET
 from tests.support.etcd_cluster import USER
+from tests.support.other_user import work_dir
 
 ROOT = os.geteuid() == 0
 OTHER = USER if ROOT else pwd.getpwuid(os.geteuid()).pw_name
@@ -31,15 +32,7 @@ OTHER = USER if ROOT else pwd.getpwuid(os.geteuid()).pw_name
 @pytest.fixture
 def open_dir(tmp_path: Path) -> Path:
     """A directory that the other user can reach and write."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
-    work = tmp_path / "work"
-    work.mkdir()
-    if ROOT:
-        account = pwd.getpwnam(OTHER)
-        os.chown(work, account.pw_uid, account.pw_gid)
-    return work
+    return work_dir(tmp_path, OTHER)
 
 
 # -- memory --------------------------------------------------------------------------------------------------
