@@ -22,8 +22,8 @@ from pgha.ports import Committed, Conflict, Guard, Unknown, Write
 from pgha.watchdog import act
 from pgha.watchdog.agent import Agent
 from pgha.watchdog.lease import LeaseKeeper
-from tests.sim.faults import REJOINS
 from tests.sim.guard import SimGuard, SimKeep
+from tests.sim.plan import REJOINS
 from tests.sim.server import SimServer
 from tests.sim.store import SimStore
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pgha import records
@@ -21,7 +22,7 @@ from pgha.core.timing import timing_for
 from pgha.errors import Refused
 from pgha.ports import Entry, Guard, ServerTrouble, Write
 from pgha.records import Problem
-from tests.sim.pauses import broken
+from tests.sim.operators import broken
 from tests.sim.postgres import Names, Row, State
 from tests.sim.wal import Branch, limit_on
 from tests.sim.world import World
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 MAX_LAG = 600  # bytes, the setting: a few rows
 EXPECTED = (ConnectionError, Refused, ServerTrouble)  # a loop survives these by its own `except`
+
+
+@lru_cache(maxsize=1024)
+def copies_of(rule: Names) -> frozenset[Copy]:
+    """The data copies that a server's own setting names."""
+    return frozenset(parsed[0] for n in rule.members if (parsed := parse_standby_name(n)))
 
 
 class Checks:
@@ -60,6 +67,7 @@ class Checks:
         self.promotions = 0
         self.last_ack = 0.0
         self.expected: dict[str, int] = {}
+        self.rules: set[str] = set()  # that some node decided by
 
     # -- the store -----------------------------------------------------------------------------------------------
 
@@ -89,8 +97,9 @@ class Checks:
                 self.was_async = self.was_async or b'"async"' in (write.value or b"")
             elif key.startswith("members/") and write.value is not None:
                 member = records.parse_value(key, write.value, records.parse_member)
-                assert not isinstance(member, Problem), member
-                self._on_member(member)
+                assert not isinstance(member, Problem) or sender == "op", member
+                if isinstance(member, Member):
+                    self._on_member(member)
 
     def _on_leader(self, sender: str, sent: float, new: Leader) -> None:
         old = self.leader
@@ -104,7 +113,7 @@ class Checks:
         if old is not None and new.epoch == old.epoch and len(new.sync) < len(old.sync) and new.sync:
             self._still_covered(new)
         if sender in self.nodes and new.tenure is not Tenure.RELEASED:
-            self.renewed[sender] = (new.epoch, sent + new.left_s / self.nodes[sender].rate)
+            self.renewed[sender] = (new.epoch, sent + new.left_s / self.nodes[sender].slowest)
         self.last_sync[new.epoch] = new.sync
         if new.tenure is Tenure.HELD and not new.sync:
             for branch in self.branches:
@@ -187,7 +196,7 @@ class Checks:
             what = f"accepts on timeline {branch.timeline}, epoch {self.announced} is announced"
             self.world.fail("I3", f"{node.name} {what}")
         epoch, sent = self.renewed.get(node.name, (0, 0.0))
-        end = sent + self.timing.f_hard_s / node.rate + self.timing.kill_s + self.timing.poll_s
+        end = sent + self.timing.f_hard_s / node.slowest + self.timing.kill_s + self.timing.poll_s
         if epoch != branch.timeline or now > end:
             what = f"accepts {now - sent:.3f} s after its last renewal of epoch {epoch} was sent"
             self.world.fail("I4", f"{node.name} {what}")
@@ -216,7 +225,7 @@ class Checks:
             self._holds("I1", newest, newest.fork, branch, f"{node.name} acknowledges; the newer primary")
         leader = self.leader
         if leader is not None and leader.epoch == epoch and leader.holder.node == node.name:
-            copies = {parsed[0] for n in rule.members if (parsed := parse_standby_name(n))}
+            copies = copies_of(rule)
             have = sum(1 for copy in copies if self._has(copy, branch))
             if have < rule.k:
                 said = ", ".join(sorted(str(c) for c in copies))
@@ -225,7 +234,7 @@ class Checks:
             if leader.sync:
                 self._listed(node, rule, copies, leader)
 
-    def _listed(self, node: Node, rule: Names, copies: set[Copy], leader: Leader) -> None:
+    def _listed(self, node: Node, rule: Names, copies: frozenset[Copy], leader: Leader) -> None:
         mine: list[Rule] = []
         for entry in reversed(leader.sync):
             if entry.holder != leader.holder:
@@ -303,6 +312,9 @@ class Checks:
             if facts["action"] != "nothing" and not facts["because"]:
                 self.world.fail("I9", f"{node.name}: {facts['rule']} has no reasons")
             node.trace("decision", str(facts["rule"]))
+            self.rules.add(str(facts["rule"]))
+            if facts["action"] != "nothing" and node.ambush is not None:
+                node.ambush()
         else:
             node.trace(event[:10], " ".join(f"{k}={v}" for k, v in facts.items() if k != "event"))
 

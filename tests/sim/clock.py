@@ -24,6 +24,10 @@ class SimClock:
         """It stood still for so many true seconds."""
         self._base -= seconds * self.rate
 
+    def slew(self, rate: float) -> None:
+        """From now on it runs at another rate."""
+        self._base, self._origin, self.rate = self.now_s(), self.world.now, rate
+
     def jump(self, seconds: float) -> None:
         """It goes wrong, as no clock may."""
         self._base += seconds

@@ -11,14 +11,15 @@ from pgha.core.model import Copy, Leader, Order, Position, Rule, Settings, Tenur
 from pgha.ports import Write
 from tests.sim.checks import MAX_LAG, Checks
 from tests.sim.node import IDENT, Moods, Node
-from tests.sim.postgres import Row
+from tests.sim.postgres import Row, State
 from tests.sim.store import STORE, Links, StoreService
 from tests.sim.streaming import Stream
 from tests.sim.wal import Branch, Data
 from tests.sim.world import World
 
 FIRST_LSN = 100_000
-WRITE_S = (0.03, 0.07)
+SLOW_S = 2.5  # longer than a message and its answer that are both late
+WRITES_S = ((0.03, 0.07), (0.06, 0.14), (0.1, 0.3))  # between two writes of one client
 
 
 class Cluster:
@@ -34,9 +35,12 @@ class Cluster:
         self.durability = durability
         self.checks = Checks(world, self.h_s, durability)
         self.inodes = 1
+        self.away: set[str] = set()  # nodes that stay away for ever
+        self.promoted: Callable[[Node], None] | None = None  # told of the next promotion
         self.rows = 0
         names = tuple(f"n{i + 1}" for i in range(size))
         late_rules, late_reports = rng.choice((0.0, 0.02, 0.2)), rng.choice((0.0, 0.01, 0.05))
+        self.write_s = rng.choice(WRITES_S)
         self.nodes: dict[str, Node] = {}
         for name in names:
             moods = Moods(late_rules, late_reports)
@@ -69,17 +73,17 @@ class Cluster:
         self.store.land("op", 0.0, (), writes)
         for node in self.nodes.values():
             node.start_watchdog_after(self.world.span(0.0, 0.5))
-            self.world.after(self.world.span(*WRITE_S), self._client, node)
+            self.world.after(self.world.span(*self.write_s), self._client, node)
 
     # -- clients -------------------------------------------------------------------------------------------------
 
     def _client(self, node: Node) -> None:
         """A writer pinned to this node; it never gives up and never goes elsewhere."""
-        if node.powered:
+        if node.powered and node.pg.state is State.PRIMARY:
             self.rows += 1
             row = Row(self.rows, node.name, self.world.now)
             self.world.after(0.0004, self._arrives, node, row)
-        self.world.after(self.world.rng.uniform(*WRITE_S), self._client, node)
+        self.world.after(self.world.rng.uniform(*self.write_s), self._client, node)
 
     def _arrives(self, node: Node, row: Row) -> None:
         if node.powered and node.admit(self._arrives, node, row):
@@ -112,7 +116,7 @@ class Cluster:
     def primary(self) -> Node | None:
         """The node that holds the key, is writable and says so; None when there is none, or another one beside it."""
         leader = self.checks.leader
-        writable = [n for n in self.nodes.values() if n.is_primary]
+        writable = [n for n in self.nodes.values() if n.is_primary and n.name not in self.away]
         if leader is None or leader.tenure is not Tenure.HELD or len(writable) != 1:
             return None
         return writable[0] if writable[0].name == leader.holder.node else None
@@ -137,11 +141,13 @@ class Cluster:
             return f"no primary ({states}; key {leader.tenure.value if leader else 'absent'})"
         for node in self.nodes.values():
             stream = node.pg.receiver
-            if node is not primary and (stream is None or stream.sender is not primary.pg or not stream.streaming):
+            if node is primary or node.name in self.away:
+                continue
+            if stream is None or stream.sender is not primary.pg or not stream.streaming:
                 return f"{node.name} does not stream from {primary.name}"
         order = self.order()
         if order is not None and order.epoch >= leader.epoch and order.phase not in ("done", "refused"):
             return f"an order is still {order.phase}"
-        if self.world.now - self.checks.last_ack > 1.0:
+        if self.world.now - self.checks.last_ack > SLOW_S:
             return f"{primary.name} acknowledges nothing"
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ class Node(Place):
         super().__init__(cluster.world)
         self.cluster, self.name, self.moods = cluster, name, moods
         self.checks: Checks = cluster.checks
-        self.rate = rate
+        self.rate = self.slowest = rate
         self.clock = SimClock(cluster.world, rate, cluster.world.span(1.0, 30.0))
         self.disk = json.dumps({"schema": 1, "cluster": IDENT})
         self._inodes: tuple[str, dict[str, int]] = ("", {})
@@ -43,6 +44,7 @@ class Node(Place):
         self.excused_until = -1.0
         self.excused_life = -1
         self.orphans: list[AgentProcess] = []
+        self.ambush: Callable[[], None] | None = None  # waits for the next action
         self.guard: SimGuard | None = None
         self.pg = SimPg(self)
         self.file = NodeFile(
@@ -109,6 +111,11 @@ class Node(Place):
         self.trace("power-on")
         self.start_watchdog_after(self.world.span(0.1, 2.0))
         try_to_connect(self)
+
+    def slew(self, rate: float) -> None:
+        """Its clock runs at another rate from now on, within the bound that all are assumed to keep."""
+        self.rate, self.slowest = rate, min(rate, self.slowest)
+        self.clock.slew(rate)
 
     # -- freezing ------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pgha.core.model import Position
@@ -40,6 +41,7 @@ class Names:
     members: frozenset[str]
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def of(text: str) -> Names:
         """Raises AssertionError for a text that pgha does not write."""
         parsed = parse_names(text)
@@ -200,6 +202,8 @@ class SimPg:
             stream.drop(self, silently=False)
         self.append(PROMOTION_RECORD)
         self.node.trace("pg-primary")
+        if self.node.cluster.promoted is not None:
+            self.node.cluster.promoted(self.node)
         if Names.of(self.names_text).k == 0:
             self._adopt_defined()
 

@@ -53,8 +53,8 @@ class SimServer:
     def look(self) -> ServerView:
         """See PostgresServer.look."""
         guard = self.link.state()
-        view = replace(
-            ServerView(Running.DOWN),
+        view = ServerView(
+            Running.DOWN,
             since_s=guard.started_s,
             exits=guard.exits,
             job=self._job,
@@ -79,34 +79,44 @@ class SimServer:
 
     def _ask(self, view: ServerView) -> ServerView:
         began_s, pg = self.node.clock.now_s(), self.pg
-        before = replace(
-            self._last, job=view.job, job_failed=view.job_failed, exits=view.exits, checkpoints=self._checkpoints
-        )
+        last = self._last
         self._wait(0.0005, 0.004, tail=0.005, upto=LOOK_S)
+        if not pg.stopping and self._serves() and pg.data is not None:
+            return self._answer(view, pg.data, began_s)
+        before = replace(last, job=view.job, job_failed=view.job_failed, exits=view.exits, checkpoints=view.checkpoints)
         if pg.stopping:
             return replace(before, running=Running.STOPPING, stop_asked_s=before.stop_asked_s or began_s)
-        if not self._serves() or pg.data is None:
-            starting = pg.state is State.STARTING and not pg.hung
-            if not starting:
-                self._wait(LOOK_S, LOOK_S)
-            answered_s = began_s if starting and before.answered_s else before.answered_s
-            return replace(before, answered_s=answered_s, why="no answer")
+        starting = pg.state is State.STARTING and not pg.hung
+        if not starting:
+            self._wait(LOOK_S, LOOK_S)
+        answered_s = began_s if starting and before.answered_s else before.answered_s
+        return replace(before, answered_s=answered_s, why="no answer")
+
+    def _answer(self, view: ServerView, data: Data, began_s: float) -> ServerView:
+        """What SQL says."""
+        pg = self.pg
         primary = pg.state is State.PRIMARY
         parsed = parse_standby_name(pg.upstream[1]) if pg.upstream else None
         senders = tuple(
             Walsender(s.name, "streaming" if s.streaming else "catchup", s.flushed, int(s.counts)) for s in pg.senders
         )
-        return replace(
-            before,
-            running=Running.PRIMARY if primary else Running.STANDBY,
-            position=pg.data.position,
-            replay=pg.data.position if primary else Position(pg.data.branch.timeline, pg.replayed),
+        position = data.position
+        return ServerView(
+            Running.PRIMARY if primary else Running.STANDBY,
+            since_s=view.since_s,
+            exits=view.exits,
+            job=view.job,
+            job_failed=view.job_failed,
+            checkpoints=view.checkpoints,
+            version=view.version,
+            stop_asked_s=self._last.stop_asked_s,
+            position=position,
+            replay=position if primary else Position(position.timeline, pg.replayed),
             upstream_epoch=parsed[1] if parsed and not primary else 0,
             receiving=not primary and pg.receiver is not None,
             names=pg.names_text,
             walsenders=senders if primary else (),
             answered_s=began_s,
-            why="",
         )
 
     def probe(self) -> bool:

@@ -55,8 +55,18 @@ class StoreService:
         self.keys = Keyspace()
         self.odds = Odds()
         self.stalled_until = 0.0
+        self.term = 1
         self.on_landed: Landed = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
+
+    def stall(self, seconds: float) -> None:
+        """Nothing is answered for so long; what is sent meanwhile is lost or lands afterwards."""
+        self.stalled_until = max(self.stalled_until, self.world.now + seconds)
+
+    def elect(self, seconds: float) -> None:
+        """Its leader is gone, with the answers that it had not sent; another one is elected."""
+        self.term += 1
+        self.stall(seconds)
 
     def land(self, sender: str, sent: float, guards: Sequence[Guard], writes: Sequence[Write]) -> Committed | Conflict:
         """A write arrives."""
@@ -125,7 +135,11 @@ class SimStore:
             return
         answer = act()
         if fate != "reply" and service.links.up(STORE, self.node):
-            world.after(self._hop(), me.fire, token, answer)
+            world.after(self._hop(), self._answers, me, token, answer, service.term)
+
+    def _answers(self, me: Task, token: int, answer: object, term: int) -> None:
+        if term == self.service.term:
+            me.fire(token, answer)
 
     def wait(self, prefix: str, since: int, *, deadline_s: float) -> bool:
         """A hint; here a poll of 5 ms."""

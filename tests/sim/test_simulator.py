@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sim.bugs import BUGS, LOSING
-from tests.sim.faults import REJOINS
+from tests.sim.plan import REJOINS
 from tests.sim.run import Verdict, simulate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,7 @@ def test_a_seed_gives_the_same_run_again_also_in_another_process_with_another_ha
 def _twice(here: Verdict) -> str:
     source = (
         "from tests.sim.run import simulate;"
-        f"print(simulate({here.seed}, faults_s=20.0, live=False).fingerprint, end='')"
+        f"print(simulate({here.plan.seed}, faults_s=20.0, live=False).fingerprint, end='')"
     )
     env = {**os.environ, "PYTHONHASHSEED": "4711"}
     argv = [sys.executable, "-c", source]
@@ -96,5 +96,5 @@ def test_a_failing_seed_says_how_to_see_it_again() -> None:
     runs = (simulate(seed, bug="names_late", live=False) for seed in range(BUG_SEEDS))
     verdict = next(v for v in runs if v.failed is not None)
     text = verdict.report("--bug", "names_late")
-    assert f"python -m tests.sim.run --seed {verdict.seed} --bug names_late --trace" in text
+    assert f"python -m tests.sim.run --seed {verdict.plan.seed} --bug names_late --trace" in text
     assert len(text.splitlines()) >= 20

@@ -119,6 +119,7 @@ class Process(Place):
     def __init__(self, world: World, outer: Place) -> None:
         super().__init__(world, outer)
         self.alive = True
+        self.doom: Doom | None = None
         self.tasks: list[Task] = []
 
     def spawn(self, name: str, body: Callable[[], object]) -> Task:
@@ -135,6 +136,19 @@ class Process(Place):
         for task in self.tasks:
             task.end()
         self.tasks = []
+
+
+class Doom:
+    """Something happens at the n-th place from now at which a process waits: between two calls, or within one."""
+
+    def __init__(self, world: World, steps: int, what: Callable[[], None]) -> None:
+        self._world, self._left, self._what = world, steps, what
+
+    def passes(self) -> None:
+        """One place more."""
+        self._left -= 1
+        if self._left == 0:
+            self._world.after(0.0, self._what)
 
 
 class Task:
@@ -161,6 +175,8 @@ class Task:
         if world.killing:
             raise GreenletExit
         assert world.current is self, "a task waits for itself only"
+        if self.process.doom is not None:
+            self.process.doom.passes()
         if seconds is not None:
             world.after(max(seconds, LEAST_S), self.fire, self._token, None)
         self._value = None
