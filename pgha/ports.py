@@ -243,10 +243,12 @@ class Server(Protocol):
         """What lies in the data directory now; None when there is no usable one."""
         ...
 
-    def start(self, *, catch_up: str = "") -> None:
+    def start(self, *, catch_up: str = "", without: tuple[int, ...] = ()) -> None:
         """Start as a sealed standby: standby.signal, empty primary_conninfo, barrier names; does not wait.
 
         catch_up: the node a rewound directory is completed from, under a name that counts for nothing.
+        without: timelines that were given up, of which the directory holds no WAL that was replayed: their history
+        files are taken away first.
         """
         ...
 

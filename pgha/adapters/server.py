@@ -94,7 +94,10 @@ class PostgresServer:
                 return replace(before, running=Running.STOPPING, stop_asked_s=before.stop_asked_s or started_s)
             answered_s = started_s if e.sqlstate and before.answered_s else before.answered_s
             return replace(before, answered_s=answered_s, why=str(e).splitlines()[-1][:200] if str(e) else "")
-        return look.view(before, [x or "" for x in row], started_s)
+        view = look.view(before, [x or "" for x in row], started_s)
+        if view.running is Running.STANDBY and not view.receiving:
+            return replace(view, histories=self.files.histories_told())
+        return view
 
     def _sql(self, sql: str, *, deadline_s: float) -> list[list[str | None]]:
         if self._session is None or self._session.closed:
@@ -129,14 +132,14 @@ class PostgresServer:
 
     # -- starting and stopping -------------------------------------------------------------------------------
 
-    def start(self, *, catch_up: str = "") -> None:
+    def start(self, *, catch_up: str = "", without: tuple[int, ...] = ()) -> None:
         """A sealed start; what was just rewound needs its source's WAL before it can be asked anything."""
         self._drop_session()
         self._promoting = 0
         self._stop_asked = (0, 0.0)
         state = self.node.state_dir
         try:
-            self.files.before_start()
+            self.files.before_start(without)
             if catch_up:
                 source = conf.upstream(self.node, catch_up, f"{self.node.node}-catch-up")
                 self.files.write_live(conf.live_conf(primary_conninfo=source))
@@ -233,6 +236,7 @@ class PostgresServer:
         )
         self._reload(text + conf.FIRST_SEGMENT)
         self._taken("primary_conninfo", conf.upstream(self.node, holder, name), self.clock.now_s() + LOOK_S)
+        self._last = replace(self._last, heard_s=self.clock.now_s())
 
     # -- promotion and names ---------------------------------------------------------------------------------
 

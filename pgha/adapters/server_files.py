@@ -110,7 +110,7 @@ class ServerFiles:
         self.live_text = text
         return True
 
-    def before_start(self) -> None:
+    def before_start(self, without: tuple[int, ...] = ()) -> None:
         """Everything that makes a start a sealed one (design, 5 "every start is sealed")."""
         user = pwd.getpwuid(os.geteuid()).pw_name
         state = self.node.state_dir
@@ -121,7 +121,7 @@ class ServerFiles:
         replace_file(f"{state}/pg_ident.conf", conf.ident_conf(self.node, user).encode(), 0o600)
         os.makedirs(self.node.socket_dir, mode=0o755, exist_ok=True)
         self._clean_auto_conf()
-        self._drop_fillers()
+        self._drop_histories(without)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path("recovery.signal"))
         self.arm_standby()
@@ -147,13 +147,13 @@ class ServerFiles:
         if kept != lines:
             replace_file(path, "".join(kept).encode(errors="surrogateescape"), 0o600)
 
-    def _drop_fillers(self) -> None:
+    def _drop_histories(self, given_up: tuple[int, ...]) -> None:
         """Empty history files beyond the own timeline are left from a claim without promotion: they would hide
-        real timelines of those numbers (redteam 5)."""
+        real timelines of those numbers (redteam 5). Those of timelines that were given up would be aimed at."""
         own = self._own_timeline()
         for name in self._histories():
-            path = self.path("pg_wal", name)
-            if int(name[:8], 16) > own and os.path.getsize(path) == 0:
+            path, timeline = self.path("pg_wal", name), int(name[:8], 16)
+            if timeline in given_up or (timeline > own and os.path.getsize(path) == 0):
                 os.unlink(path)
         sync_dir(self.path("pg_wal"))
 
@@ -167,6 +167,12 @@ class ServerFiles:
 
     def _histories(self) -> list[str]:
         return [n for n in os.listdir(self.path("pg_wal")) if len(n) == 16 and n.endswith(".history")]
+
+    def histories_told(self) -> tuple[int, ...]:
+        """Timelines whose history file is there and no empty filler, ascending; none when they can't be read."""
+        with contextlib.suppress(OSError):
+            return tuple(sorted(int(n[:8], 16) for n in self._histories() if os.path.getsize(self.path("pg_wal", n))))
+        return ()
 
     def fill_histories(self, own: int, epoch: int) -> None:
         """An empty history file for each missing number between, so that PostgreSQL takes `epoch` (design, 6)."""

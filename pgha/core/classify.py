@@ -20,6 +20,7 @@ UNWELL_H = 10.0  # for so many H after a hand-over for bad health there is no ot
 STOP_S = 10.0  # a fast stop may take this long
 CLAIM_S = 10.0  # from a claim to being writable
 CLIENTS_FIRST_S = 0.5  # after a claim: history and the first checkpoint wait until clients are back
+ASTRAY_S = 2.0  # a standby that receives nothing for so long is looked at for what it aims at
 CATCH_UP_STARTS = 3  # a rewound directory that does not come up by then is cloned anew
 LAG_MAX = 16 * 1024 * 1024  # a switchover's target may be this many bytes behind
 
@@ -104,11 +105,35 @@ def _server(obs: Observation) -> Server:
     if obs.now_s - view.answered_s > STANDBY_SILENT * obs.timing.h_s:
         return Server.HUNG
     if view.upstream_epoch == 0:
-        return Server.SEALED if obs.sealed is not None else Server.STRAY
+        if obs.sealed is None:
+            return Server.STRAY
+        return Server.ASTRAY if given_up(obs, obs.sealed.timeline + 1) else Server.SEALED
     leader = obs.store.leader if obs.store else None
     if leader is None or leader.epoch != view.upstream_epoch or (stops_on_order(obs) and not view.receiving):
         return Server.STRAY
-    return Server.FOLLOWING
+    quiet = not view.receiving and obs.now_s - max(view.heard_s, view.since_s) > ASTRAY_S
+    return Server.STRAY if quiet and given_up(obs, view.position.timeline) else Server.FOLLOWING
+
+
+def given_up(obs: Observation, first: int) -> tuple[int, ...]:
+    """Timelines from `first` on whose history this server has and that the holder's timeline does not come from.
+
+    A standby takes the newest history it has for its target, and keeps it in memory: when who claimed that epoch dies
+    before it sends any WAL, the standby can follow nobody else, and its own promotion would name that timeline as its
+    parent (PostgreSQL, rescanLatestTimeLine in xlogrecovery.c). Only a start without that file helps.
+    """
+    leader, holder = (obs.store.leader if obs.store else None), _holder(obs)
+    if leader is None:
+        return ()
+    if holder in (Holder.OTHER_HELD, Holder.OTHER_PAUSED):
+        rightful = {leader.epoch, *(t for t, _ in leader.forks)}
+    elif holder is Holder.OTHER_CLAIMED and obs.sealed is not None and obs.sealed.timeline == leader.position.timeline:
+        rightful = {leader.epoch}
+    elif holder in (Holder.RELEASED, Holder.SILENT):
+        rightful = set()
+    else:
+        return ()
+    return tuple(t for t in obs.server.histories if t >= first and t not in rightful)
 
 
 def bears_with(leader: Leader | None, tenancy: Tenancy, now_s: float, timing: Timing) -> bool:

@@ -27,6 +27,7 @@ class Action(Enum):
     PROMOTE = "promote the server"
     ANNOUNCE = "say that the server is writable"
     FOLLOW = "follow the holder"
+    UNTANGLE = "stop the server, and start it without the history of timelines that were given up"
     REWIND = "rewind the data directory"
     CLONE = "clone the holder"
     VOTERS = "change the voters by one step"
@@ -81,6 +82,10 @@ class Rule(Enum):
     R540_FOLLOWING = (Action.NONE, "this node follows the primary")
     R550_UNFOLLOW = (Action.UNFOLLOW, "the server follows nobody rightful: it is cut off and measured")
     R560_SEALED_UNTIL_MOVE = (Action.NONE, "sealed at this very revision of the key: it must move first")
+    R565_UNTANGLE = (
+        Action.UNTANGLE,
+        "the server may aim at a timeline that was given up: it stops, to start without that history",
+    )
     R570_FOLLOW = (Action.FOLLOW, "the position lies on the holder's history: this node follows")
     R580_REWIND = (Action.REWIND, "the position lies beyond the fork: the directory is rewound")
     R590_CLONE = (Action.CLONE, "the position lies beyond the fork and can't be rewound: the holder is cloned")
@@ -223,6 +228,8 @@ def _standby(s: Situation) -> Rule:
     if s.server is Server.STARTING:
         incomplete = s.path is Path.CLONE and s.holder is Holder.OTHER_HELD
         return Rule.R525_FENCE_INCOMPLETE if incomplete else Rule.R530_WAIT_START
+    if s.server is Server.ASTRAY:
+        return Rule.R565_UNTANGLE
     if free:
         return _candidate(s)
     if s.server is Server.FOLLOWING:

@@ -45,6 +45,8 @@ class ServerView:
     since_s: BOOTTIME of the postmaster's start. stop_asked_s: when a stop was asked for, 0.0 when not.
     exits: postmasters that ended in this life of the guard. job: "", "cloning" or "rewinding"; job_failed: why the last
     one failed.
+    heard_s: BOOTTIME when a walreceiver last streamed, or was last told whom to follow. histories: timelines whose
+    history file lies there and says something, while nothing streams.
     checkpoints: finished since this agent began. why: what it says for itself when it does not answer.
     """
 
@@ -64,6 +66,8 @@ class ServerView:
     checkpoints: int = 0
     why: str = ""
     version: str = ""
+    heard_s: float = 0.0
+    histories: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Server(Enum):
     HUNG = "it runs and does not answer"
     STRAY = "it is a standby, not cut off and not following the present holder"
     SEALED = "it is a standby, cut off, its position measured"
+    ASTRAY = "it is a standby, cut off, and may aim at a timeline that was given up"
     FOLLOWING = "it follows the present holder"
     PRIMARY = "it is writable"
     BUSY = "its data directory is being cloned or rewound"

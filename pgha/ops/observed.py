@@ -231,6 +231,11 @@ def _left_nothing(o: Observation) -> Observation:
     return replace(o, tenancy=replace(o.tenancy, sent_s=o.now_s - leader.left_s - BEYOND_S)) if leader else o
 
 
+def _aims_wrong(o: Observation) -> Observation:
+    leader = o.store.leader if o.store else None
+    return replace(o, server=replace(o.server, histories=(leader.epoch + 1,))) if leader else o
+
+
 def _order_ready(o: Observation) -> Observation:
     order = o.store.order if o.store else None
     return replace(o, prepared=order.ident) if order else o
@@ -252,6 +257,7 @@ WORD: dict[Rule, Word] = {
     Rule.R210_RESTORED: _later,
     Rule.R220_STORE_SILENT: _unread,
     Rule.R330_FENCE_UNPROMOTED: lambda o: replace(o, tenancy=replace(o.tenancy, claimed_s=o.now_s - CLAIM_S - 1.0)),
+    Rule.R565_UNTANGLE: _aims_wrong,
     Rule.R370_LIFT: _left_nothing,
     Rule.R400_HAND_OVER: _order_ready,
     Rule.R420_REFUSE: _order_spent,

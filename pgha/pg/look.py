@@ -71,6 +71,8 @@ def view(before: ServerView, row: Sequence[str], now_s: float) -> ServerView:
         replay=Position(tli, parse_lsn(replay) if replay else 0),
         upstream_epoch=epoch,
         receiving=status == "streaming",
+        heard_s=now_s if status == "streaming" else before.heard_s,
+        histories=(),
         names=names,
         walsenders=senders,
         answered_s=now_s,

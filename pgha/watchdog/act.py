@@ -12,7 +12,7 @@ from typing import assert_never
 
 from pgha import records
 from pgha.core import voters
-from pgha.core.classify import bid_of, catching_up, own_seal, stops_on_order, voter_view
+from pgha.core.classify import bid_of, catching_up, given_up, own_seal, stops_on_order, voter_view
 from pgha.core.decide import Action, Rule
 from pgha.core.model import Leader, Position, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
@@ -50,6 +50,14 @@ def stop(agent: Agent, _obs: Observation) -> None:
     agent.ports.server.stop_fast()
 
 
+def untangle(agent: Agent, obs: Observation) -> None:
+    """Everything it has was replayed and measured on its timeline: the histories beyond it say nothing of its WAL."""
+    assert obs.sealed is not None
+    agent.notes.forget = given_up(obs, obs.sealed.timeline + 1)
+    agent.note("untangle", position=str(obs.sealed), given_up=list(agent.notes.forget))
+    agent.ports.server.stop_fast()
+
+
 def start(agent: Agent, obs: Observation) -> None:
     """A sealed start; starts that fail again and again come at growing distance."""
     notes, now_s = agent.notes, agent.ports.clock.now_s()
@@ -58,7 +66,9 @@ def start(agent: Agent, obs: Observation) -> None:
     leader = obs.store.leader if obs.store else None
     completes = leader is not None and leader.tenure is Tenure.HELD and leader.epoch == catching_up(obs)
     try:
-        agent.ports.server.start(catch_up=leader.holder.node if leader and completes else "")
+        source = leader.holder.node if leader and completes else ""
+        agent.ports.server.start(catch_up=source, without=agent.notes.forget)
+        agent.notes.forget = ()
     except ServerTrouble as e:
         notes.starts.said = str(e)
 
@@ -191,6 +201,8 @@ def promote(agent: Agent, obs: Observation) -> None:
             agent.notes.problem = "the names could not be put in force"
             return
         found = server.promote(leader.epoch)
+        if found is not None and found[1][-1][0] != leader.position.timeline:
+            raise ServerTrouble(f"promoted from timeline {found[1][-1][0]}, measured on {leader.position.timeline}")
     except (ServerTrouble, OSError, ValueError) as e:
         agent.notes.problem = str(e)
         agent.note("trouble", action="promote", says=str(e))
@@ -290,6 +302,7 @@ ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
     Action.PROMOTE: promote,
     Action.ANNOUNCE: announce,
     Action.FOLLOW: follow,
+    Action.UNTANGLE: untangle,
     Action.REWIND: rejoin.rewind,
     Action.CLONE: rejoin.clone,
     Action.VOTERS: change_voters,

@@ -29,6 +29,7 @@ class Notes:
     switched: tuple[str, float, int] = ("", 0.0, 0)  # an order; when its switch of WAL was seen to be done, and where
     rewound: tuple[int, int] = (0, 0)
     start_after_s: float = 0.0
+    forget: tuple[int, ...] = ()  # timelines that were given up: the next start is without their history
     starts: Starts = field(default_factory=Starts)
     crashes: Crashes = field(default_factory=Crashes)
     unwell: int = 0  # the epoch whose server was ended because it did not answer

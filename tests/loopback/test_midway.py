@@ -6,10 +6,12 @@ A crash between any two lines is a normal day: whenever it comes, one writer sta
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,30 @@ def test_one_side_of_a_switchover_dies_at_any_moment(
         client.await_rows()
     word = client.verdict()
     assert word.is_clean and word.outage_s <= cluster.timing.h_s + SLACK_S, word
+
+
+def test_a_standby_that_knows_a_timeline_nobody_got_to_still_follows_the_next(
+    cluster: Cluster, client: Writing
+) -> None:
+    """It has the history file of an epoch whose claimant died before it sent a byte: its server aims at that one."""
+    third = max(cluster.standbys, key=lambda n: n.name)  # of two at one position the other one leads
+    target = min(cluster.standbys, key=lambda n: n.name)
+    epoch = client.epoch
+    told = Path(target.data_dir) / "pg_wal" / f"{epoch + 1:08X}.history"
+
+    def hurt() -> None:
+        until(lambda: told.exists() and told.stat().st_size > 0, within_s=10, what="its promotion", every_s=0.0005)
+        faults.kill(faults.of(target, "postgres"))
+        known = Path(third.data_dir) / "pg_wal" / told.name
+        if not known.exists():
+            user = os.stat(third.data_dir)
+            known.write_bytes(told.read_bytes())
+            os.chown(known, user.st_uid, user.st_gid)
+
+    _switch_and(cluster, target, 0.0, hurt)
+    client.await_epoch_after(epoch + 1)
+    assert cluster.await_healthy().sync == "sync ANY 1 of 2"
+    assert client.verdict().is_clean
 
 
 def test_an_agent_killed_in_the_middle_of_a_clone_begins_again(cluster: Cluster, client: Writing) -> None:

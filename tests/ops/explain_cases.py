@@ -118,6 +118,7 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R540_FOLLOWING: ("n2", look()),
     Rule.R550_UNFOLLOW: ("n2", look(told("n2", Rule.R550_UNFOLLOW, upstream_epoch=2))),
     Rule.R560_SEALED_UNTIL_MOVE: ("n2", look(sealed("n2", Rule.R560_SEALED_UNTIL_MOVE))),
+    Rule.R565_UNTANGLE: ("n2", look(down("n2", Rule.R565_UNTANGLE, "waiting"))),
     Rule.R570_FOLLOW: ("n2", look(down("n2", Rule.R570_FOLLOW, "waiting"))),
     Rule.R580_REWIND: ("n2", look(down("n2", Rule.R580_REWIND, "waiting", position=_BEYOND), leader=_FORKED)),
     Rule.R590_CLONE: ("n2", look(down("n2", Rule.R590_CLONE, "waiting", position=_BEYOND), leader=_FORKED)),

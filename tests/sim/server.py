@@ -139,7 +139,7 @@ class SimServer:
 
     # -- starting and stopping -----------------------------------------------------------------------------------
 
-    def start(self, *, catch_up: str = "") -> None:
+    def start(self, *, catch_up: str = "", without: tuple[int, ...] = ()) -> None:
         """A sealed start; a rewound directory gets its source, under a name that counts for nothing."""
         self._promoting, self._stop_asked = 0, (0, 0.0)
         self._wait(0.002, 0.01)
@@ -147,6 +147,7 @@ class SimServer:
             if self.pg.data is not None and not self.pg.tree:
                 own = self.pg.data.branch
                 known = {own.timeline, *(t for t, _ in own.forks())}
+                self.pg.data.histories -= set(without)
                 self.pg.data.histories &= known  # fillers of a claim without promotion
             self.link.start(ORDER)
             if catch_up:
