@@ -21,6 +21,7 @@ from pgha.adapters.local_judge import JudgeProcess
 from pgha.errors import PghaError
 from pgha.inventory import Inventory
 from pgha.ops import drill, local_nodes, procs
+from pgha.ops.drill_local import LocalGround
 from pgha.ops.drill_report import DrillReport
 from pgha.ops.target import store_access
 from tests.support.postgres_pair import WAL_SEGMENT_MB
@@ -92,7 +93,8 @@ def faults(of: Demo, fault: str, rounds: int, say: Say, *, store_leader: bool | 
     found, clock = of.inventory(), SystemClock()
     assert found.local is not None
     store = EtcdStore(store_access(found), clock)
-    tools = drill.Tools(store, clock, LocalHost(found.local.user), JudgeProcess, secrets.token_bytes)
+    ground = LocalGround(local_nodes.load(found), LocalHost(found.local.user), clock)
+    tools = drill.Tools(store, clock, ground, JudgeProcess, secrets.token_bytes)
     options = drill.Options(rounds, seed=rounds, store_leader=store_leader)
     return drill.run(found, fault, options, tools, lambda line: say(f"{fault}: {line}"))
 

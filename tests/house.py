@@ -32,9 +32,10 @@ LAYERS: dict[str, set[str]] = {
     "__init__": set(),
 }
 
-# The composition roots, one a process: the CLI, the watchdog (guard, agent), and the three small processes that the CLI
-# starts (a drill's judge, SQL as another account, the demo's stand-in for cron). Only they may name an adapter.
-_PROCESSES = ("ops/judge_main.py", "ops/judge_writer.py", "ops/sql_main.py", "ops/restarter.py")
+# The composition roots, one a process: the CLI, the watchdog (guard, agent), and the small processes that the CLI
+# starts (a drill's judge and its hand on a node, SQL as another account, the demo's stand-in for cron). Only they may
+# name an adapter.
+_PROCESSES = ("ops/judge_main.py", "ops/judge_writer.py", "ops/sql_main.py", "ops/restarter.py", "ops/drill_main.py")
 ROOTS = ("cli/*.py", "watchdog/main.py", "watchdog/agent_main.py", *_PROCESSES)
 
 # The guard outlives a broken installation: standard library, its own modules, and values that know nothing.
@@ -74,7 +75,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "typer": ("cli/*.py",),
     # standard library: processes, time, network, chance, files
     "subprocess": ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", "adapters/pack.py"),
-    "signal": (*_LOCAL, "ops/procs.py", "ops/drill_faults.py"),
+    "signal": (*_LOCAL, "ops/procs.py", "ops/drill_*.py"),
     "multiprocessing": (),
     "asyncio": (),
     "ctypes": GUARD,

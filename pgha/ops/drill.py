@@ -1,24 +1,21 @@
-"""`pgha drill`: a fault on a local cluster, a client that never stops writing, and what that client saw.
+"""`pgha drill`: a fault on a cluster, a client that never stops writing, and what that client saw.
 
-The judge is a process of its own; this one inflicts the fault, waits until the cluster is whole, and prints what the
-judge says. May import the operations on local nodes, status and switchover; everything outside comes as `Tools`.
+The judge is a process of its own; this one inflicts the fault, takes it back once another primary writes, waits until
+the cluster is whole, and tells what the judge says. May import status and switchover; what is outside comes as `Tools`.
 """
 
 from __future__ import annotations
 
 import getpass
 import hashlib
-import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pgha.errors import PghaError, Refused, UsageError
-from pgha.host import Host
-from pgha.ops import drill_faults, drill_role, local_nodes, newdata, status, switchover
+from pgha.ops import drill_role, newdata, status, switchover
+from pgha.ops.drill_ground import FAULTS, HOLD_SPARE_S, Fault, Ground, default_budget_s
 from pgha.ops.drill_report import DrillReport, Round, from_verdict
-from pgha.ops.local_nodes import LocalNode
 from pgha.ops.status import Seen
 from pgha.ops.target import Target, from_inventory
 from pgha.ports import Clock, Store
@@ -26,10 +23,12 @@ from pgha.ports import Clock, Store
 if TYPE_CHECKING:
     from pgha.inventory import Inventory
 
-FAULTS = ("switchover", "kill-postgres", "kill-node")
 LOOK_S = 0.1
+HEALTHY_S = 15.0  # a switchover just before is no reason to refuse
+HOLD_S = 2.0  # a fault lasts so long after another primary has acknowledged
 WRITABLE_S = 60.0  # beyond H: until a new primary acknowledges
 WHOLE_S = 120.0
+ROWS = 20
 SETTLE_S = 1.0  # of writing between two rounds, at least
 
 
@@ -51,14 +50,14 @@ class JudgeLink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the drill needs of the outside. `host` runs programs as the nodes' user; `judge` starts one for a task.
+    """What the drill needs of the outside. `ground`: where the nodes are; `judge` starts one for a task.
 
     random_bytes: for the password of the drill's role.
     """
 
     store: Store
     clock: Clock
-    host: Host
+    ground: Ground
     judge: Callable[[Mapping[str, object]], JudgeLink]
     random_bytes: Callable[[int], bytes]
 
@@ -78,32 +77,26 @@ class Options:
     store_leader: bool | None = None
 
 
-def default_budget_s(fault: str, failover_after_s: float) -> float:
-    """What the outage may be when nothing was said: a planned move, a crash, or H and what follows it."""
-    return {"switchover": 1.0, "kill-postgres": 1.5}.get(fault, failover_after_s + 1.0)
-
-
-def check(inventory: Inventory, fault: str, options: Options) -> None:
-    """Raises UsageError or Refused when this drill can't be run at all; asks nobody."""
+def check(fault: str, options: Options) -> Fault:
+    """The fault. Raises UsageError when this drill can't be run anywhere; asks nobody."""
     if fault not in FAULTS:
         raise UsageError(f"there is no fault {fault!r}", f"faults: {', '.join(FAULTS)}")
     if options.rounds < 1:
         raise UsageError(f"--rounds {options.rounds} is less than 1")
-    if inventory.local is None:
-        why = f"{inventory.cluster} runs on hosts; the drill ends processes of this machine only"
-        raise Refused("the drill needs a local cluster", why, "pgha demo up, then pgha drill there")
+    return FAULTS[fault]
 
 
 def run(inventory: Inventory, fault: str, options: Options, tools: Tools, say: Callable[[str], None]) -> DrillReport:
     """Inflict `fault` again and again under a writing client; one line to `say` for each round.
 
-    Raises UsageError, Refused (not local, not healthy: nothing was changed), StoreUnreachable. What fails later is in
-    the report, whose `exit` is 5 then. The drill's role and database are removed in the end.
+    Raises UsageError, Refused (can't be made there, not healthy: nothing was changed), StoreUnreachable, Unreachable.
+    What fails later is in the report, whose `exit` is 5 then. The drill's role and database are removed in the end.
     """
-    check(inventory, fault, options)
+    wanted = check(fault, options)
     target = from_inventory(inventory, inventory.cluster)
+    tools.ground.ready(fault)
     seen = _healthy(tools, target)
-    drill = _Drill(target, {n.name: n for n in local_nodes.load(inventory)}, fault, options, tools, say)
+    drill = _Drill(target, wanted, options, tools, say)
     settings = seen.records.settings
     after_s = settings.failover_after_s if settings else inventory.ha.failover_after_s
     budget_s = options.budget_s if options.budget_s is not None else default_budget_s(fault, after_s)
@@ -137,8 +130,9 @@ def _epoch(seen: Seen) -> int:
 
 
 def _healthy(tools: Tools, target: Target) -> Seen:
-    seen = _look(tools, target)
-    found = status.judge(target, seen)
+    end = tools.clock.now_s() + HEALTHY_S
+    while (found := status.judge(target, seen := _look(tools, target))).exit != 0 and tools.clock.now_s() < end:
+        tools.clock.sleep(LOOK_S)
     if found.exit != 0:
         why = "; ".join((found.verdict, *found.notes))
         raise Refused("a drill begins with a healthy cluster", why, target.command("list"))
@@ -148,8 +142,7 @@ def _healthy(tools: Tools, target: Target) -> Seen:
 @dataclass(slots=True)
 class _Drill:
     target: Target
-    nodes: Mapping[str, LocalNode]
-    fault: str
+    fault: Fault
     options: Options
     tools: Tools
     say: Callable[[str], None]
@@ -161,31 +154,20 @@ class _Drill:
         """Role, database and table, anew. Raises PghaError."""
         verifier = newdata.scram_verifier(password, self.tools.random_bytes(16))
         first, second = drill_role.make_sql(verifier)
-        self._sql(primary, "postgres", first)
-        self._sql(primary, drill_role.NAME, second)
+        self.tools.ground.sql(primary, "postgres", first)
+        self.tools.ground.sql(primary, drill_role.NAME, second)
 
     def drop_role(self) -> None:
         """Remove what make_role made; says so when it can't."""
         try:
-            self._sql(_leader(_look(self.tools, self.target)), "postgres", drill_role.drop_sql())
+            primary = _leader(_look(self.tools, self.target))
+            self.tools.ground.sql(primary, "postgres", drill_role.drop_sql())
         except PghaError as e:
             self.say(f"the role and database {drill_role.NAME} are left: {e.because or e.what}")
 
-    def _sql(self, node: str, dbname: str, statements: list[str]) -> None:
-        local = self.nodes.get(node)
-        if local is None:
-            raise PghaError("the drill's role can't be changed", f"no primary is known, or {node!r} is not local")
-        order = {"host": local.socket_dir, "port": local.port, "user": "postgres", "dbname": dbname}
-        text = json.dumps({**order, "statements": statements})
-        ran = self.tools.host.run([sys.executable, "-m", "pgha.ops.sql_main"], timeout_s=30.0, stdin=text)
-        if not ran.ok:
-            reply = json.loads(ran.out) if ran.out.startswith("{") else {}
-            why = str(reply.get("problem", "")) or ran.tail()
-            raise PghaError(f"{local.name} did not take the drill's role", why, self.target.command("list"))
-
     def task(self, password: str) -> dict[str, object]:
         """The judge's task."""
-        nodes = [{"name": n.name, "host": n.host, "port": n.port} for n in self.nodes.values()]
+        nodes = [{"name": n.name, "host": n.host, "port": n.port} for n in self.target.nodes]
         login = {"user": drill_role.NAME, "password": password, "dbname": drill_role.NAME}
         return {"nodes": nodes, **login, "history": self.options.history}
 
@@ -204,12 +186,12 @@ class _Drill:
                 self.tools.clock.sleep(SETTLE_S + self._chance(number))
         except PghaError as e:
             problem = ": ".join(part for part in (e.what, e.because) if part)
-            self._let_all_up()
+            self._take_all_back()
         except KeyboardInterrupt:
             problem = "interrupted"
-            self._let_all_up()
+            self._take_all_back()
         report = DrillReport(
-            self.target.cluster, self.fault, budget_s, tuple(done), 0, 0, None, 0, 0, self.options.history, problem
+            self.target.cluster, self.fault.name, budget_s, tuple(done), 0, 0, None, 0, 0, self.options.history, problem
         )
         return from_verdict(judge.order("end", within_s=60.0), report)
 
@@ -218,18 +200,22 @@ class _Drill:
         self._place()
         before = _look(self.tools, self.target)
         source = _leader(before)
-        stores = {m.endpoint for m in before.health.members if m.leader}
-        local = self.nodes[source]
-        led = local.has_etcd and any(e.endswith(f":{local.etcd_client_port}") for e in stores)
-        incarnation = before.records.members[source].incarnation
-        at_s = judge.now_s()
-        judge.order("fault", label=f"{self.fault} {number}", at_s=at_s)
-        at_s = self._inflict(local, before)
+        stores = [m.endpoint for m in before.health.members if m.leader]
+        led = self.tools.ground.leads_store(source, stores)
+        begun_s = [self.tools.clock.now_s()]
+
+        def begun() -> None:
+            judge.order("fault", label=f"{self.fault.name} {number}", at_s=judge.now_s())
+            begun_s[0] = self.tools.clock.now_s()
+
+        self._inflict(source, before, begun)
         acked = self._await_writer(judge, _epoch(before))
-        if self.fault == "kill-node":
-            drill_faults.start_node(local, self.tools.host)
-        after = self._await_whole(before, incarnation if self.fault == "kill-node" else "")
-        whole_s = self.tools.clock.now_s() - at_s
+        if self.fault.held:
+            self.tools.clock.sleep(HOLD_S)
+        if self.fault.name != "switchover":
+            self.tools.ground.take_back(source)
+        after = self._await_whole(before)
+        whole_s = self.tools.clock.now_s() - begun_s[0]
         verdict = judge.order("verdict", within_s=60.0)
         faults, lost = verdict["faults"], verdict["lost"]
         assert isinstance(faults, list)
@@ -246,16 +232,12 @@ class _Drill:
             store_leader=led,
         )
 
-    def _inflict(self, local: LocalNode, before: Seen) -> float:
-        """Do it; gives when it was begun, on the drill's clock."""
-        at_s = self.tools.clock.now_s()
-        if self.fault == "kill-postgres":
-            drill_faults.kill_postgres(local)
-        elif self.fault == "kill-node":
-            drill_faults.kill_node(local, self.tools.clock)
-        else:
+    def _inflict(self, source: str, before: Seen, begun: Callable[[], None]) -> None:
+        if self.fault.name == "switchover":
+            begun()
             self._switch(before, None)
-        return at_s
+            return
+        self.tools.ground.inflict(self.fault.name, source, self.patience_s + HOLD_SPARE_S, begun)
 
     def _switch(self, seen: Seen, to: str | None) -> None:
         store, clock = self.tools.store, self.tools.clock
@@ -265,43 +247,49 @@ class _Drill:
 
     def _place(self) -> None:
         """Move the primary to, or away from, the node whose store member leads, when that was asked for."""
-        if self.options.store_leader is None or self.fault != "kill-node":
+        if self.options.store_leader is None or self.fault.name != "kill-node":
             return
         seen = _look(self.tools, self.target)
-        ports = {int(m.endpoint.rpartition(":")[2]) for m in seen.health.members if m.leader}
-        leading = [n.name for n in self.nodes.values() if n.etcd_client_port in ports]
+        stores = [m.endpoint for m in seen.health.members if m.leader]
+        leading = [n.name for n in self.target.nodes if self.tools.ground.leads_store(n.name, stores)]
         here = _leader(seen) in leading
         if here == self.options.store_leader or not leading:
             return
-        epoch = _epoch(seen)
         self._switch(seen, leading[0] if self.options.store_leader else None)
-        self._await(lambda: self._is_whole(epoch, ""), WHOLE_S, "healthy after the move before the fault")
+        self._await(lambda: self._is_whole(_epoch(seen) + 1, "", 0), WHOLE_S, "healthy after the move before the fault")
 
     def _await_writer(self, judge: JudgeLink, epoch: int) -> Mapping[str, object]:
-        found: list[Mapping[str, object]] = []
+        """Rows are acknowledged again: under a newer epoch where the fault moves the primary."""
+        found = [judge.order("status")]
+        enough = int(str(found[0]["acked"])) + ROWS
 
-        def moved() -> bool:
+        def writes() -> bool:
             found[:] = [judge.order("status")]
-            return int(str(found[0]["epoch"])) > epoch
+            moved = int(str(found[0]["epoch"])) > epoch
+            return moved if self.fault.moves else int(str(found[0]["acked"])) >= enough
 
-        self._await(moved, self.patience_s, "a primary of a newer epoch acknowledges rows")
+        what = "a primary of a newer epoch acknowledges rows" if self.fault.moves else "rows are acknowledged again"
+        self._await(writes, self.patience_s, what)
         return found[0]
 
-    def _await_whole(self, before: Seen, incarnation: str) -> Seen:
-        """Healthy, under a newer epoch; with `incarnation`: the source reports under another one."""
+    def _await_whole(self, before: Seen) -> Seen:
+        """Healthy, under a newer epoch where one is due; the source has reported since now."""
+        source = _leader(before)
+        epoch = _epoch(before) + (1 if self.fault.moves else 0)
+        reported = _look(self.tools, self.target).records.revisions.get(f"members/{source}", 0)
         try:
-            self._await(lambda: self._is_whole(_epoch(before), incarnation, _leader(before)), WHOLE_S, "healthy again")
+            self._await(lambda: self._is_whole(epoch, source, reported), WHOLE_S, "healthy again")
         except PghaError as e:
             found = status.judge(self.target, _look(self.tools, self.target))
             raise PghaError(e.what, "; ".join((found.sentence(), *found.notes)), e.next_step) from e
         return _look(self.tools, self.target)
 
-    def _is_whole(self, epoch: int, incarnation: str, source: str = "") -> bool:
+    def _is_whole(self, epoch: int, source: str, reported: int) -> bool:
+        """Healthy, under this epoch or a newer one; the record of `source` is newer than revision `reported`."""
         seen = _look(self.tools, self.target)
-        if status.judge(self.target, seen).exit != 0 or _epoch(seen) <= epoch:
+        if status.judge(self.target, seen).exit != 0 or _epoch(seen) < epoch:
             return False
-        member = seen.records.members.get(source)
-        return not incarnation or (member is not None and member.incarnation != incarnation)
+        return not source or seen.records.revisions.get(f"members/{source}", 0) > reported
 
     def _await(self, condition: Callable[[], bool], within_s: float, what: str) -> None:
         clock = self.tools.clock
@@ -311,9 +299,15 @@ class _Drill:
                 raise PghaError(f"not within {within_s:.0f} s: {what}", "", self.target.command("list"))
             clock.sleep(LOOK_S)
 
-    def _let_all_up(self) -> None:
-        for node in self.nodes.values():
-            drill_faults.start_node(node, self.tools.host)
+    def _take_all_back(self) -> None:
+        """After a problem; what can't be reached the dead man's timer takes back."""
+        if self.fault.name == "switchover":
+            return
+        for node in self.target.nodes:
+            try:
+                self.tools.ground.take_back(node.name)
+            except PghaError as e:
+                self.say(f"{node.name}: {self.fault.name} ends by itself within its timer: {e.what}: {e.because}")
 
     def _chance(self, number: int) -> float:
         """A pause of 0 to 1 s that follows from the seed, so that faults meet the heartbeats at any point."""

@@ -1,4 +1,4 @@
-"""The drill's faults on a local cluster: which processes are ended, all of them at once, and how they come back.
+"""The drill's faults on a node of this very machine: which processes are ended or stopped, all of them at once.
 
 May import the local nodes and processes. Signals go through pidfds, to nothing but the node's own processes.
 """
@@ -10,7 +10,7 @@ import signal
 from pgha.errors import PghaError
 from pgha.host import Host
 from pgha.ops import local_nodes, procs
-from pgha.ops.local_nodes import LocalNode
+from pgha.ops.local_nodes import Known, LocalNode
 from pgha.ops.procs import Proc
 from pgha.ops.restarter import read_plan
 from pgha.ports import Clock
@@ -18,12 +18,12 @@ from pgha.ports import Clock
 GONE_S = 5.0
 
 
-def _of(node: LocalNode, kinds: tuple[str, ...]) -> list[Proc]:
+def _of(node: Known, kinds: tuple[str, ...]) -> list[Proc]:
     found = local_nodes.sort_out(node, procs.living())
     return [proc for kind in kinds for proc in found[kind]]
 
 
-def kill_postgres(node: LocalNode) -> int:
+def kill_postgres(node: Known) -> int:
     """SIGKILL to the postmaster and every child of it; gives how many there were.
 
     The postmaster first, so that it forks no more. pgha's own processes are left: they may start a server again.
@@ -40,15 +40,14 @@ def kill_postgres(node: LocalNode) -> int:
     return len(tree)
 
 
-def kill_node(node: LocalNode, clock: Clock) -> int:
-    """SIGKILL to all of the node: guard, agent, server and its etcd member; it is held down. Gives how many.
+def kill_node(node: Known, clock: Clock) -> int:
+    """SIGKILL to all of the node: guard, agent, server and its etcd member, which is held down already. Gives how many.
 
     All are stopped first, pgha's own before the server: killed one after another, the agent would still release the
     key of a server that is gone already, which a power cut never lets it do.
 
     Raises PghaError when something of it is still there after 5 s.
     """
-    local_nodes.hold_down(node)
     found = _of(node, ("agent", "guard", "etcd", "postgres", "tool"))
     for signum in (signal.SIGSTOP, signal.SIGKILL):
         for proc in found:
@@ -56,11 +55,16 @@ def kill_node(node: LocalNode, clock: Clock) -> int:
     end = clock.now_s() + GONE_S
     while left := _of(node, local_nodes.KINDS):
         if clock.now_s() > end:
-            raise PghaError(f"{node.name} could not be ended", f"{len(left)} processes are left after {GONE_S:g} s")
+            raise PghaError(f"{node.dir} could not be ended", f"{len(left)} processes are left after {GONE_S:g} s")
         for proc in left:
             procs.send(proc, signal.SIGKILL)
         clock.sleep(0.005)
     return len(found)
+
+
+def signal_agent(node: Known, number: signal.Signals) -> int:
+    """SIGKILL, SIGSTOP or SIGCONT to the agent; gives how many there were. The guard is left alone."""
+    return sum(procs.send(proc, number) for proc in _of(node, ("agent",)))
 
 
 def start_node(node: LocalNode, host: Host) -> None:

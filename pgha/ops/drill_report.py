@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
+from xml.sax.saxutils import escape, quoteattr
 
 from pgha.errors import Exit
 
@@ -106,6 +107,19 @@ class DrillReport:
             "passed": not self.failures(),
             "failures": self.failures(),
         }
+
+    def as_junit(self) -> str:
+        """One case a round, and one for the whole; its failures are the drill's."""
+        name = quoteattr(f"pgha drill {self.fault} on {self.cluster}")
+        failures = self.failures()
+        cases = [
+            f'  <testcase classname={name} name={quoteattr(r.line(len(self.rounds)))} time="{r.whole_s:.3f}"/>'
+            for r in self.rounds
+        ]
+        told = "".join(f"<failure message={quoteattr(why)}>{escape(why)}</failure>" for why in failures)
+        cases.append(f"  <testcase classname={name} name={quoteattr(self.lines()[0])}>{told}</testcase>")
+        head = f'<testsuite name={name} tests="{len(cases)}" failures="{int(bool(failures))}">'
+        return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>", ""])
 
 
 def from_verdict(verdict: Mapping[str, object], report: DrillReport) -> DrillReport:

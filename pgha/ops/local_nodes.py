@@ -10,7 +10,7 @@ import os
 import pwd
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pgha.errors import RolledBack
 from pgha.host import Host
@@ -24,6 +24,30 @@ START_S = 15.0
 SOCKET_PATH_MAX = 107  # sun_path holds 108 bytes with the final zero
 KINDS = ("guard", "agent", "postgres", "etcd", "tool")
 SERVER_TOOLS = frozenset({"initdb", "pg_basebackup", "pg_rewind", "pg_controldata", "pg_ctl", "pg_waldump"})
+
+
+class Known(Protocol):
+    """What a node's processes are known by, on whatever machine this runs (a LocalNode, a host_nodes.HostNode)."""
+
+    @property
+    def dir(self) -> str:
+        """The node's files are below it."""
+        ...
+
+    @property
+    def data_dir(self) -> str:
+        """PostgreSQL's."""
+        ...
+
+    @property
+    def etcd_dir(self) -> str:
+        """Its etcd member's data."""
+        ...
+
+    @property
+    def node_file_path(self) -> str:
+        """What its watchdog reads."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +141,7 @@ def load(inventory: Inventory) -> list[LocalNode]:
 # -- processes -----------------------------------------------------------------------------------------------
 
 
-def kind_of(node: LocalNode, proc: Proc) -> str | None:
+def kind_of(node: Known, proc: Proc) -> str | None:
     """What this process is of the node (see KINDS), None when it is not the node's.
 
     A name in the arguments is not enough: an editor or `tail` on one of our files is not ours to end.
@@ -137,7 +161,7 @@ def kind_of(node: LocalNode, proc: Proc) -> str | None:
     return None
 
 
-def sort_out(node: LocalNode, procs: list[Proc]) -> dict[str, list[Proc]]:
+def sort_out(node: Known, procs: list[Proc]) -> dict[str, list[Proc]]:
     """The node's processes among these, by kind; every kind is there."""
     found: dict[str, list[Proc]] = {kind: [] for kind in KINDS}
     for proc in procs:

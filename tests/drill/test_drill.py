@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
+from pgha.adapters.local import LocalHost, SystemClock
 from pgha.errors import Exit, Refused, UsageError
-from pgha.inventory import Inventory, LocalSpec, parse
-from pgha.ops import drill
+from pgha.inventory import LocalSpec, parse
+from pgha.ops import drill, drill_cut, local_nodes
+from pgha.ops.drill_ground import FAULTS, default_budget_s
+from pgha.ops.drill_local import LocalGround
 from pgha.ops.drill_report import DrillReport, Round, from_verdict
 from pgha.ops.drill_role import drop_sql, make_sql
 
@@ -17,27 +21,52 @@ ROUND = Round(1, "n1", "n2", 3, 0.25, 2.5, 400, 0, 0)
 GOOD = DrillReport("demo", "kill-postgres", 1.0, (ROUND,), 400, 1, 0, 0, 0)
 
 
-def local(inventory: Inventory) -> Inventory:
-    """The same cluster as processes of this machine."""
-    return replace(inventory, local=LocalSpec("/nowhere/demo", "nobody"))
+def ground() -> LocalGround:
+    """Nodes that are processes of this machine."""
+    local = replace(HOSTS, local=LocalSpec("/nowhere/demo", "nobody"))
+    return LocalGround(local_nodes.load(local), LocalHost.anybody(), SystemClock())
 
 
-def test_a_cluster_on_hosts_is_refused() -> None:
+@pytest.mark.parametrize("fault", [f.name for f in FAULTS.values() if f.hosts_only])
+def test_what_one_machine_can_not_show_is_refused_there(fault: str) -> None:
     with pytest.raises(Refused) as refused:
-        drill.check(HOSTS, "switchover", drill.Options())
+        ground().ready(fault)
     assert refused.value.code == Exit.REFUSED
-    assert "hosts" in refused.value.because
+    assert "this machine" in refused.value.because
+
+
+@pytest.mark.parametrize("fault", [f.name for f in FAULTS.values() if not f.hosts_only])
+def test_the_other_faults_are_for_local_clusters_too(fault: str) -> None:
+    ground().ready(fault)
 
 
 @pytest.mark.parametrize(("fault", "rounds"), [("kill-everything", 1), ("switchover", 0)])
 def test_an_unknown_fault_and_no_rounds_are_errors_of_usage(fault: str, rounds: int) -> None:
     with pytest.raises(UsageError):
-        drill.check(local(HOSTS), fault, drill.Options(rounds=rounds))
+        drill.check(fault, drill.Options(rounds=rounds))
 
 
-@pytest.mark.parametrize("fault", drill.FAULTS)
-def test_a_local_cluster_may_be_drilled(fault: str) -> None:
-    drill.check(local(HOSTS), fault, drill.Options())
+def test_only_what_nobody_can_take_back_is_asked_for_separately() -> None:
+    assert [f.name for f in FAULTS.values() if f.asked] == ["power"]
+
+
+def test_a_cut_of_the_store_names_each_port_once_and_a_cut_of_the_node_leaves_ssh() -> None:
+    store, node = drill_cut.cut_store("my-shop", [2379, 2379, 2479]), drill_cut.cut_node("my-shop", 2222)
+    assert "tcp dport { 2379, 2479 } drop" in store and "tcp sport { 2379, 2479 } drop" in store
+    assert "tcp dport 2222 accept" in node and "tcp sport 2222 accept" in node
+    assert all(
+        text.startswith(drill_cut.no_cut("my-shop")) and "table inet pgha_drill_my_shop {" in text
+        for text in (store, node)
+    )
+    with pytest.raises(ValueError, match="no port"):
+        drill_cut.cut_store("my-shop", [])
+
+
+def test_junit_counts_the_rounds_and_says_why_it_failed() -> None:
+    bad = ElementTree.fromstring(replace(GOOD, lost=3, fault="kill-<&>").as_junit())
+    assert (bad.get("tests"), bad.get("failures")) == ("2", "1")
+    assert [f.get("message") for f in bad.iter("failure")] == ["3 acknowledged rows are missing"]
+    assert ElementTree.fromstring(GOOD.as_junit()).get("failures") == "0"
 
 
 def test_a_report_within_its_budget_passes() -> None:
@@ -79,8 +108,8 @@ def test_the_judges_numbers_replace_the_reports() -> None:
 
 
 def test_default_budgets_follow_the_promises() -> None:
-    assert drill.default_budget_s("kill-node", 6.0) == 7.0
-    assert drill.default_budget_s("switchover", 60.0) == 1.0
+    assert default_budget_s("kill-node", 6.0) == 7.0
+    assert default_budget_s("switchover", 60.0) == 1.0
 
 
 def test_what_is_made_is_removed() -> None:

@@ -31,6 +31,8 @@ ETCD_PORTS = (2379, 2380)
 PORT = 5432
 LOGS = ("watchdog.log", "guard.log", "postgresql.log")
 BOOTSTRAP_S = 400.0
+PREFIX = f"/pgha/{NAME}/"
+TLS = {"cacert": "ca.pem", "cert": "client.pem", "key": "client.key"}
 
 MADE: list[HostCluster] = []  # those that are there, for the report of a failed test
 
@@ -60,11 +62,15 @@ class HostCluster:
         if said.code != 0:
             raise LabError(f"bootstrap: {said}\n{said.out}")
         self.await_whole()
+        self.make_role()
+        return took_s
+
+    def make_role(self) -> None:
+        """The writing client's role and table, anew."""
         verifier = newdata.scram_verifier(self.password, secrets.token_bytes(16))
         first, second = drill_role.make_sql(verifier)
         self.sql(self.primary, first)
         self.sql(self.primary, second, dbname=drill_role.NAME)
-        return took_s
 
     def close(self) -> None:
         """The looking process ends; the hosts are the lab's."""
@@ -78,9 +84,10 @@ class HostCluster:
     def pgha(self, *words: str, within_s: float = 60.0) -> Ran:
         """The command line, as the operator runs it."""
         argv = [sys.executable, "-m", "pgha", *words, "-i", str(self.inventory)]
-        return run(network.within(self.lab.network.operator, argv), within_s=within_s, env=self._env())
+        return run(network.within(self.lab.network.operator, argv), within_s=within_s, env=self.environment())
 
-    def _env(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Of the operator's commands."""
         cache = os.environ.get("XDG_CACHE_HOME") or "/var/cache/pgha-hosts/operator"
         return {"HOME": str(self.lab.home), "PYTHONPATH": str(CHECKOUT), "XDG_CACHE_HOME": cache}
 
@@ -96,7 +103,7 @@ class HostCluster:
                 stdout=subprocess.PIPE,
                 text=True,
                 cwd="/",
-                env={**PLAIN, **self._env()},
+                env={**PLAIN, **self.environment()},
             )
         assert self._looking.stdin is not None and self._looking.stdout is not None
         self._looking.stdin.write("\n")
@@ -140,6 +147,42 @@ class HostCluster:
             time.sleep(0.2)
         return time.monotonic() - begun
 
+    def bear_no_longer(self) -> None:
+        """A hand-over for bad health is followed by none for 10 H: a planned move ends that."""
+        if self.look()["unwell"]:
+            self.switch()
+
+    def switch(self, to: str = "") -> None:
+        """A switchover by the command; whole afterwards. Raises LabError."""
+        said = self.pgha("switchover", *(["--to", to] if to else []), "-y")
+        if said.code != 0:
+            raise LabError(f"switchover: {said}")
+        self.await_whole()
+
+    def etcdctl(self, node: str, *words: str, stdin: str | None = None, within_s: float = 20.0) -> str:
+        """etcd's own client on a node's console. Raises LabError when it fails."""
+        tls = [f"--{flag}=/etc/pgha/{NAME}/{name}" for flag, name in TLS.items()]
+        argv = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints={self.lab.host(node).address}:2379", *tls, *words]
+        return self.lab.host(node).must(argv, stdin=stdin, within_s=within_s)
+
+    def etcd_revision(self) -> int:
+        """The store's newest revision."""
+        said = json.loads(self.etcdctl(self.store_leader, "endpoint", "status", "-w", "json"))
+        return int(said[0]["Status"]["header"]["revision"])
+
+    def bump(self, count: int) -> None:
+        """So many revisions more, by writes that nobody reads."""
+        for number in range(count):
+            self.etcdctl(self.store_leader, "put", "/bump", stdin=str(number))
+
+    def key(self, name: str) -> str:
+        """A key's value, "" when there is none."""
+        return self.etcdctl(self.store_leader, "get", PREFIX + name, "--print-value-only").strip()
+
+    def put(self, name: str, value: str) -> None:
+        """Write a key past all agents."""
+        self.etcdctl(self.store_leader, "put", PREFIX + name, stdin=value)
+
     def sql(self, node: str, statements: Sequence[str], *, dbname: str = "postgres") -> str:
         """As superuser on the node's console, each statement by itself; raises LabError when one fails."""
         argv = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-p", str(PORT), "-d", dbname]
@@ -168,6 +211,16 @@ class HostCluster:
     def pids(self, node: str, kind: str) -> list[int]:
         """The machine's numbers of a node's guard, agent, postmaster or etcd."""
         return [pid for pid, argv in self.lab.host(node).processes().items() if argv and _kind(argv) == kind]
+
+    def servers(self, node: str, title: str = "") -> list[int]:
+        """The machine's numbers of the server's processes whose title says so (walsender, checkpointer); all for ""."""
+        found = []
+        for pid, argv in self.lab.host(node).processes().items():
+            words = " ".join(argv)
+            is_ours = words.startswith("postgres:") or (argv and _kind(argv) == "postmaster")
+            if is_ours and title in words:
+                found.append(pid)
+        return found
 
     # -- logs ------------------------------------------------------------------------------------------------
 

@@ -1,15 +1,23 @@
-"""One lab of three prepared hosts for all tests; each begins with all of them up and the network whole."""
+"""One lab of three prepared hosts for the lab's own tests, one cluster on hosts for all scenarios, their file of runs.
+
+Each test begins with everything up and the network whole. A scenario's outcome is appended to PGHA_TEST_RECORD.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hosts import tools
-from tests.hosts.cluster import MADE
+from pgha.ops import drill_role
+from tests.hosts import kept, tools
+from tests.hosts.cluster import MADE, HostCluster, writing
 from tests.hosts.lab import Lab, Spec
+from tests.hosts.scenes import NOW, SUPERVISOR
+from tests.loopback.writing import Writing
 
 NAMES = ("n1", "n2", "n3")
 HERE = Path(__file__).parent
@@ -45,11 +53,61 @@ def lab(made: Lab) -> Lab:
     return made
 
 
+@pytest.fixture(scope="session")
+def hosted() -> Iterator[HostCluster]:
+    """One cluster for all scenarios of the run."""
+    lab = Lab(os.environ.get("PGHA_TEST_LAB", "faults"))
+    cluster = HostCluster(lab, SUPERVISOR)
+    try:
+        lab.up([Spec(name) for name in NAMES])
+        MADE.append(cluster)
+        print(f"bootstrap of three prepared hosts: {cluster.bootstrap():.1f} s")
+        yield cluster
+    finally:
+        MADE.clear()
+        cluster.close()
+        lab.down()
+
+
+@pytest.fixture
+def own(hosted: HostCluster) -> HostCluster:
+    """Everything is up and whole; the writing client's table may be missing."""
+    hosted.lab.heal()
+    hosted.lab.boot(*[name for name, host in hosted.lab.hosts.items() if not host.pid])
+    for name in hosted.lab.hosts:
+        hosted.lab.thaw(name)
+    hosted.await_whole()
+    return hosted
+
+
+@pytest.fixture
+def cluster(own: HostCluster) -> HostCluster:
+    """The same, with the client's role and table."""
+    if own.sql(own.primary, [f"SELECT 1 FROM pg_database WHERE datname = '{drill_role.NAME}'"]).strip() != "1":
+        own.make_role()
+    return own
+
+
+@pytest.fixture
+def client(cluster: HostCluster) -> Iterator[Writing]:
+    """The client that never stops writing."""
+    with writing(cluster) as writer:
+        yield writer
+
+
+@pytest.fixture(autouse=True)
+def _now() -> None:
+    """Nothing is known of the scenario yet."""
+    NOW.known = {}
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """A failure comes with the ends of the nodes' logs, taken before anything is put right."""
+    """A failure comes with the ends of the nodes' logs, before anything is put right; a scenario leaves its line."""
     report: pytest.TestReport = yield  # type: ignore[assignment]  # pluggy sends it the result
     if report.failed and report.when in ("setup", "call"):
         for cluster in MADE:
             report.sections += cluster.log_ends()
+    if report.when == "call" and MADE and (NOW.known or (report.failed and "client" in item.fixturenames)):  # type: ignore[attr-defined]  # a function's
+        kept.keep(item, report, MADE[0], time.time())
     return report  # type: ignore[return-value]

@@ -45,6 +45,7 @@ class Host:
         self._place = place
         self.disk = place / "disk"  # its root directory, while it is mounted
         self.console = place / "console.log"
+        self._more: dict[str, Path] = {}  # further disks: path on the host, image
 
     def __repr__(self) -> str:
         return f"{self.name} ({self.kind}, {self.address})"
@@ -81,11 +82,20 @@ class Host:
         lower = self._place.joinpath("lower").read_text()
         options = f"lowerdir={lower},upperdir={self._place / 'upper'},workdir={self._place / 'work'}"
         must(["mount", "-t", "overlay", f"pgha-hosts-{self.group}", "-o", options, self.disk])
+        for path, image in self._more.items():
+            must(["mount", "-o", "loop", image, self.disk / path.lstrip("/")])
+
+    def add_disk(self, image: Path, path: str) -> None:
+        """A further disk at this path, from now on; the host is off and its disk is in."""
+        self._more[path] = image
+        must(["mount", "-o", "loop", image, self.disk / path.lstrip("/")])
 
     def unmount(self) -> None:
         """The disk is out; waits for the last process that held it."""
         if os.path.ismount(self.disk):
-            until(lambda: run(["umount", self.disk]).code == 0, within_s=OFF_S, what=f"{self.name}'s disk is free")
+            until(
+                lambda: run(["umount", "-R", self.disk]).code == 0, within_s=OFF_S, what=f"{self.name}'s disk is free"
+            )
 
     def remove(self) -> None:
         """Nothing of the host is left on the machine's disk."""

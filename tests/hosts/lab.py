@@ -131,7 +131,7 @@ class Lab:
     @staticmethod
     def _unmount(disk: Path) -> None:
         if os.path.ismount(disk):
-            until(lambda: run(["umount", disk]).code == 0, within_s=20.0, what=f"{disk} is free")
+            until(lambda: run(["umount", "-R", disk]).code == 0, within_s=20.0, what=f"{disk} is free")
 
     def _namespaces(self) -> list[str]:
         mine = self.network.operator
@@ -255,14 +255,19 @@ class Lab:
         for name in names or tuple(self.hosts):
             self.network.heal(self.host(name).name)
 
-    def block(self, source: str, target: str, *, ports: Sequence[int] = (), one_way: bool = False) -> None:
-        """Packets between two hosts (or `operator`) vanish; of TCP `ports` only, or from the first to the second."""
+    def block(
+        self, source: str, target: str, *, ports: Sequence[int] = (), one_way: bool = False, only: str = ""
+    ) -> None:
+        """Packets between two hosts (or `operator`) vanish; of TCP `ports` only, or from the first to the second.
+
+        only: a further condition (see `Network.drop`).
+        """
         pairs = [(source, target)] if one_way else [(source, target), (target, source)]
         for one, other in pairs:
             if other == "operator":
-                self.network.drop(self.host(one).name, target=network.OPERATOR, ports=ports)
+                self.network.drop(self.host(one).name, target=network.OPERATOR, ports=ports, only=only)
             else:
-                self.network.drop(self.host(other).name, source=self._address(one), ports=ports)
+                self.network.drop(self.host(other).name, source=self._address(one), ports=ports, only=only)
 
     def freeze(self, name: str) -> None:
         """Every process of the host stands still; its kernel still answers."""

@@ -37,6 +37,7 @@ def body(target: Target, seen: Seen) -> dict[str, object]:
         "leader": leader.holder.node if leader else "",
         "epoch": leader.epoch if leader else 0,
         "store_leader": next((ref.name for ref in target.nodes if ref.host in led), ""),
+        "unwell": leader is not None and leader.unwell,
         "settled": is_settled(seen),
         "reported": {name: member.written_at for name, member in members.items()},
         "now": time.time(),

@@ -22,6 +22,9 @@ BRIDGE = "lab"
 NIC = "eth0"  # what a host calls its end of the cable
 TABLE = "faults"
 _CLONE_NEWNET = 0x40000000
+LOSS = "numgen random mod 100 < 30"
+LARGE = "meta length > 1400"
+ESTABLISHED = "tcp flags & syn == 0"  # a new connection's first two packets pass, nothing after them
 
 
 def address(number: int) -> str:
@@ -133,10 +136,11 @@ class Network:
             self._ip("link", "set", self.cable(host), "up")
             until(lambda: self._is_up(host), within_s=5.0, what=f"{host}'s cable has a carrier")
 
-    def drop(self, host: str, *, source: str = "", target: str = "", ports: Sequence[int] = ()) -> None:
+    def drop(self, host: str, *, source: str = "", target: str = "", ports: Sequence[int] = (), only: str = "") -> None:
         """Drop what goes to the host from `source`, or comes from it for `target` ("": everybody); of TCP `ports` only.
 
         A port means both ends of a connection to it, so what is answered from the port is dropped as well.
+        only: a further condition, as nft writes it (LOSS, LARGE, ESTABLISHED).
         """
         hook, match = (
             ("ingress", f"ip daddr {target}") if target else ("egress", f"ip saddr {source}" if source else "")
@@ -147,8 +151,13 @@ class Network:
         ]
         listed = ", ".join(map(str, ports))
         matches = [f"tcp {end} {{ {listed} }}" for end in ("dport", "sport")] if ports else [""]
-        lines += [f"add rule netdev {TABLE} {chain} {match} {ends} drop" for ends in matches]
+        lines += [f"add rule netdev {TABLE} {chain} {match} {ends} {only} drop" for ends in matches]
         self._nft("\n".join(lines))
+
+    def slow(self, host: str, rate: str) -> None:
+        """What goes to the host, at this rate at most (tc's form, `256kbit`)."""
+        shape = ["tbf", "rate", rate, "burst", "16kb", "latency", "400ms"]
+        must(["tc", "-n", self.operator, "qdisc", "add", "dev", self.cable(host), "root", *shape])
 
     def rules(self) -> str:
         """The rules in force, as nft shows them."""
@@ -156,6 +165,7 @@ class Network:
 
     def _forget(self, host: str) -> None:
         """No rule on the host's cable is left."""
+        run(["tc", "-n", self.operator, "qdisc", "del", "dev", self.cable(host), "root"])
         for hook in ("ingress", "egress"):
             chain = f"{hook}-{host}".replace("-", "_")
             run(within(self.operator, ["nft", "delete", "chain", "netdev", TABLE, chain]))

@@ -7,81 +7,20 @@ longest write outage, the rows lost, strays of a second writer, and the time fro
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
-import time
-from collections.abc import Iterator
 
 import pytest
 
-from tests.hosts.cluster import ETCD_PORTS, MADE, PORT, HostCluster, writing
-from tests.hosts.conftest import NAMES
-from tests.hosts.lab import Lab, Spec
+from tests.hosts.cluster import ETCD_PORTS, PORT, HostCluster, writing
 from tests.hosts.processes import send
-from tests.loopback.writing import Word, Writing
+from tests.hosts.scenes import H_S, HOLD_S, ended, hold
+from tests.loopback.writing import Writing
 
 pytestmark = pytest.mark.timeout(400)
 
-SUPERVISOR = os.environ.get("PGHA_TEST_SUPERVISOR", "cron")
-H_S = 6.0
-OUTAGE_S = H_S + 1.0
-WHOLE_S = {"cron": 90.0, "systemd": 60.0}[SUPERVISOR]
-HOLD_S = 3.0  # the cause stays this long after writes are back
 
-
-@pytest.fixture(scope="module")
-def made() -> Iterator[HostCluster]:
-    """One cluster for all scenarios."""
-    lab = Lab("faults")
-    cluster = HostCluster(lab, SUPERVISOR)
-    try:
-        lab.up([Spec(name) for name in NAMES])
-        MADE.append(cluster)
-        print(f"bootstrap of three prepared hosts: {cluster.bootstrap():.1f} s")
-        yield cluster
-    finally:
-        MADE.clear()
-        cluster.close()
-        lab.down()
-
-
-@pytest.fixture
-def cluster(made: HostCluster) -> HostCluster:
-    """Everything is up and whole."""
-    made.lab.heal()
-    made.lab.boot(*[name for name, host in made.lab.hosts.items() if not host.pid])
-    made.await_whole()
-    return made
-
-
-@pytest.fixture
-def client(cluster: HostCluster) -> Iterator[Writing]:
-    """The client that never stops writing."""
-    with writing(cluster) as writer:
-        yield writer
-
-
-def hold(seconds: float = HOLD_S) -> None:
-    """The cause stays."""
-    time.sleep(seconds)
-
-
-def ended(cluster: HostCluster, client: Writing, what: str, *, outage_s: float = OUTAGE_S) -> Word:
-    """The cause is gone now: whole again in time, and the client's verdict is clean."""
-    whole_s = cluster.await_whole(within_s=WHOLE_S + 30.0)
-    client.await_rows()
-    word = client.verdict()
-    print(
-        f"{what}: outage {word.outage_s:.2f} s, lost {word.lost}, two writers {word.two_writers}, "
-        f"whole again after {whole_s:.1f} s, {word.acked} rows, epochs {word.epochs}"
-    )
-    assert word.is_clean, word
-    assert word.outage_s <= outage_s, f"{word}\n{cluster.around_the_gap()}"
-    assert whole_s <= WHOLE_S
-    return word
-
-
+@pytest.mark.row(18)
 def test_the_primary_loses_power(cluster: HostCluster, client: Writing) -> None:
     epoch, primary = client.epoch, cluster.primary
     cluster.lab.power_off(primary)
@@ -91,6 +30,7 @@ def test_the_primary_loses_power(cluster: HostCluster, client: Writing) -> None:
     ended(cluster, client, "power off, primary")
 
 
+@pytest.mark.row(18)
 def test_a_standby_loses_power(cluster: HostCluster, client: Writing) -> None:
     standby = cluster.standbys[0]
     cluster.lab.power_off(standby)
@@ -100,6 +40,7 @@ def test_a_standby_loses_power(cluster: HostCluster, client: Writing) -> None:
     assert len(word.epochs) == 1
 
 
+@pytest.mark.row(19)
 def test_the_node_with_the_leader_of_etcd_loses_power(cluster: HostCluster, client: Writing) -> None:
     node = cluster.store_leader
     was_primary = node == cluster.primary
@@ -110,6 +51,7 @@ def test_the_node_with_the_leader_of_etcd_loses_power(cluster: HostCluster, clie
     ended(cluster, client, f"power off, etcd's leader ({'the primary' if was_primary else 'a standby'})")
 
 
+@pytest.mark.row(19)
 def test_the_primary_that_is_also_the_leader_of_etcd_loses_power(cluster: HostCluster) -> None:
     node = cluster.store_leader
     if node != cluster.primary:
@@ -132,6 +74,7 @@ def test_a_reboot(cluster: HostCluster, client: Writing, which: int) -> None:
     ended(cluster, client, f"reboot of {'the primary' if which == 0 else f'standby {which}'}")
 
 
+@pytest.mark.row(22)
 def test_the_primary_is_cut_off_entirely(cluster: HostCluster, client: Writing) -> None:
     epoch, primary = client.epoch, cluster.primary
     cluster.lab.cut(primary)
@@ -141,6 +84,7 @@ def test_the_primary_is_cut_off_entirely(cluster: HostCluster, client: Writing) 
     ended(cluster, client, "primary cut off")
 
 
+@pytest.mark.row(29)
 def test_the_primary_is_cut_from_etcd_only(cluster: HostCluster, client: Writing) -> None:
     epoch, primary = client.epoch, cluster.primary
     for other in cluster.standbys:
@@ -151,6 +95,7 @@ def test_the_primary_is_cut_from_etcd_only(cluster: HostCluster, client: Writing
     ended(cluster, client, "primary cut from etcd")
 
 
+@pytest.mark.row(26)
 def test_the_primary_is_cut_from_its_standbys_only(cluster: HostCluster, client: Writing) -> None:
     primary = cluster.primary
     for other in cluster.standbys:
@@ -162,6 +107,7 @@ def test_the_primary_is_cut_from_its_standbys_only(cluster: HostCluster, client:
     assert len(word.epochs) == 1
 
 
+@pytest.mark.row(20)
 @pytest.mark.parametrize("primary_too", [True, False], ids=["the_primary_too", "both_standbys"])
 def test_two_nodes_lose_power(cluster: HostCluster, client: Writing, primary_too: bool) -> None:
     nodes = [cluster.primary, cluster.standbys[0]] if primary_too else cluster.standbys
@@ -173,6 +119,7 @@ def test_two_nodes_lose_power(cluster: HostCluster, client: Writing, primary_too
     )
 
 
+@pytest.mark.row(21)
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 def test_all_lose_power_and_come_back_in_any_order(
     cluster: HostCluster, client: Writing, order: tuple[int, ...]
@@ -186,7 +133,15 @@ def test_all_lose_power_and_come_back_in_any_order(
     ended(cluster, client, f"power off, all; back in the order {order} (0: the primary)", outage_s=150.0)
 
 
-@pytest.mark.parametrize("kind", ["guard", "agent", "postmaster", "etcd"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("guard", marks=pytest.mark.row(12)),
+        pytest.param("agent", marks=pytest.mark.row(8)),
+        pytest.param("postmaster", marks=pytest.mark.row(1)),
+        pytest.param("etcd", marks=pytest.mark.row(39)),
+    ],
+)
 @pytest.mark.parametrize("role", ["primary", "standby"])
 def test_a_process_is_killed(cluster: HostCluster, client: Writing, kind: str, role: str) -> None:
     node = cluster.primary if role == "primary" else cluster.standbys[0]
@@ -196,6 +151,7 @@ def test_a_process_is_killed(cluster: HostCluster, client: Writing, kind: str, r
     ended(cluster, client, f"kill -9 of the {kind} of {'the primary' if role == 'primary' else 'a standby'}")
 
 
+@pytest.mark.row(9)
 def test_guard_and_agent_of_the_primary_are_killed_together(cluster: HostCluster, client: Writing) -> None:
     primary = cluster.primary
     victims = cluster.pids(primary, "guard") + cluster.pids(primary, "agent")
