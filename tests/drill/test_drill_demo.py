@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pgha.adapters.local import LocalHost
 from pgha.inventory import parse
-from pgha.ops import local_nodes
+from pgha.ops import local_nodes, procs
+from pgha.ops.drill_ground import FAULTS
 from tests.support.postgres_pair import until
 
 pytestmark = [pytest.mark.loopback, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -40,17 +42,43 @@ def inventory() -> Iterator[str]:
     assert down.returncode == 0, down.stderr
 
 
-@pytest.mark.parametrize("fault", ["switchover", "kill-postgres", "kill-node"])
+@pytest.mark.parametrize("fault", [f.name for f in FAULTS.values() if not f.hosts_only])
 def test_a_fault_on_the_demo_loses_nothing_and_leaves_it_healthy(inventory: str, fault: str) -> None:
     done = pgha("-i", inventory, "drill", fault, "-y", "-o", "json", "--budget", "20")
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     (only,) = report["rounds"]
     assert (report["passed"], report["lost"], report["two_writers"], report["duplicates"]) == (True, 0, 0, 0)
-    assert only["source"] != only["target"]
+    assert (only["source"] != only["target"]) is FAULTS[fault].moves
     assert 0 < only["outage_s"] <= only["whole_s"]
     assert report["acked"] > 20
     assert pgha("-i", inventory, "list").returncode == 0
+
+
+def test_a_drill_that_is_killed_leaves_a_timer_that_takes_its_fault_back(inventory: str) -> None:
+    nodes = local_nodes.load(parse(Path(inventory).read_text(), inventory))
+
+    def left() -> list[local_nodes.LocalNode]:
+        return [n for n in nodes if timers(n)]
+
+    def timers(node: local_nodes.LocalNode) -> list[procs.Proc]:
+        return [p for p in procs.living() if f"{node.dir}/drill.json" in p.argv and "later" in p.argv]
+
+    argv = [sys.executable, "-m", "pgha", "-i", inventory, "drill", "stop-agent", "-y"]
+    with subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+        until(lambda: bool(left()), within_s=60, what="the timer runs")
+        command.kill()
+    (node,) = left()
+    order = f"{node.dir}/drill.json"
+    running = timers(node)
+    assert len(running) == 1 and Path(order).exists()
+    later = [sys.executable, "-m", "pgha.ops.drill_main", "later", order, "0"]  # the timer's own command, in its hurry
+    host = LocalHost(node.user)
+    ran = host.run(later, timeout_s=60.0)
+    assert ran.ok, ran
+    assert not Path(order).exists() and not procs.end_all(running, timeout_s=5.0)
+    until(lambda: pgha("-i", inventory, "list").returncode == 0, within_s=60, what="healthy again", every_s=0.5)
+    assert pgha("-i", inventory, "drill", "switchover", "-y", "--budget", "20").returncode == 0
 
 
 def test_a_budget_that_is_not_kept_is_a_failure(inventory: str) -> None:
