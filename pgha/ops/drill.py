@@ -29,6 +29,7 @@ HOLD_S = 2.0  # a fault lasts so long after another primary has acknowledged
 WRITABLE_S = 60.0  # beyond H: until a new primary acknowledges
 WHOLE_S = 120.0
 ROWS = 20
+FIRST_S = 20.0
 SETTLE_S = 1.0  # of writing between two rounds, at least
 
 
@@ -175,7 +176,7 @@ class _Drill:
 
     def rounds(self, judge: JudgeLink, budget_s: float) -> DrillReport:
         """All rounds, then the judge's last word on all of them."""
-        self._await(lambda: int(str(judge.order("status")["acked"])) >= 20, 20.0, "the first rows are acknowledged")
+        self._await_first(judge)
         judge.order("begin")
         done: list[Round] = []
         problem = ""
@@ -194,6 +195,16 @@ class _Drill:
             self.target.cluster, self.fault.name, budget_s, tuple(done), 0, 0, None, 0, 0, self.options.history, problem
         )
         return from_verdict(judge.order("end", within_s=60.0), report)
+
+    def _await_first(self, judge: JudgeLink) -> None:
+        """The client gets through. Raises PghaError with what it was told when it does not."""
+        try:
+            self._await(lambda: int(str(judge.order("status")["acked"])) >= ROWS, FIRST_S, "a client writes")
+        except PghaError as e:
+            problems = judge.order("status")["problems"]
+            told = problems.items() if isinstance(problems, dict) else ()
+            ports = "the client runs here and needs the nodes' PostgreSQL ports"
+            raise Refused(e.what, "; ".join(f"{node}: {why}" for node, why in told) or ports, ports) from e
 
     def round(self, judge: JudgeLink, number: int) -> Round:
         """One fault, until the cluster is whole again. Raises PghaError when it is not in time."""
