@@ -112,7 +112,8 @@ def table(runs: Sequence[Run]) -> str:
                 "; ".join([str(len(red)), *sorted({r.fixed or "open" for r in red})]) if red else "0",
             ]
         )
-    versions = f"pgha {_span(r.pgha for r in runs)}, PostgreSQL {_span(r.postgres for r in runs)}"
+    last, builds = max(runs, key=lambda r: r.at).pgha, len({r.pgha for r in runs})
+    versions = f"{builds} builds of pgha, the last {last}; PostgreSQL {_span(r.postgres for r in runs)}"
     total = (
         f"{len(runs)} runs of {len(rows) - 2} scenarios, {len({r.row for r in runs if r.row})} rows of the catalogue, "
         f"{sum(r.acked for r in runs)} acknowledged rows; lost {_worst((r.lost for r in runs), '{:g}')}, "
