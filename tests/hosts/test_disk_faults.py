@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hosts.causes import kill
-from tests.hosts.cluster import NAME, HostCluster
+from tests.hosts.cluster import NAME, HostCluster, writing
 from tests.hosts.disks import Disk
 from tests.hosts.scenes import H_S, OUTAGE_S, ended, hold
 from tests.loopback.writing import Writing
@@ -83,6 +83,22 @@ def test_a_voters_disk_stands_still(disks: dict[str, Disk], cluster: HostCluster
     finally:
         disks[voter].thaw()
     ended(cluster, client, "a voter's disk stands still", outage_s=NOTICED_S)
+
+
+@pytest.mark.row(51)
+def test_the_disk_of_an_etcd_member_stands_still(cluster: HostCluster) -> None:
+    """That of the leader if it can be had: the others elect another one, and nobody waits for the member that hangs."""
+    node = cluster.store_leader
+    disk = Disk(cluster.lab, node, f"/var/lib/pgha-etcd/{NAME}")
+    cluster.await_whole()
+    with writing(cluster) as client:
+        disk.freeze()
+        try:
+            hold(2 * H_S)
+            client.await_rows()
+        finally:
+            disk.thaw()
+        ended(cluster, client, "the disk of an etcd member stands still", outage_s=OUTAGE_S)
 
 
 @pytest.mark.row(57)

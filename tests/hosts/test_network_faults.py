@@ -83,7 +83,8 @@ def test_the_standbys_reach_no_member_of_etcd(cluster: HostCluster, client: Writ
 def test_the_primary_is_heard_by_etcd_and_hears_nothing(cluster: HostCluster, client: Writing) -> None:
     """What it sends still arrives and commits."""
     epoch, primary = client.epoch, cluster.primary
-    text = f"table inet {DEAF} {{ chain input {{ type filter hook input priority -300; tcp sport 2379 drop; }} }}\n"
+    rule = "type filter hook input priority -300; tcp sport 2379 drop;"
+    text = f"table inet {DEAF} {{\n chain input {{ {rule} }}\n}}\n"
     with rules(cluster, [primary], text, DEAF):
         assert client.await_epoch_after(epoch) != primary
         hold()
