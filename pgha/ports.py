@@ -120,6 +120,36 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoreMember:
+    """One member as the store lists it. started: it has been up at least once (name is "" before)."""
+
+    ident: int
+    name: str
+    peer_urls: tuple[str, ...]
+    started: bool
+
+
+class StoreMembers(Protocol):
+    """Who makes up the store. Every method raises StoreDown with the reason when it is not known to be done."""
+
+    def list(self, *, deadline_s: float) -> tuple[StoreMember, ...]:
+        """All members."""
+        ...
+
+    def add(self, peer_url: str, *, deadline_s: float) -> None:
+        """Let one in that is about to start; it counts at once."""
+        ...
+
+    def remove(self, ident: int, *, deadline_s: float) -> None:
+        """Take one out for good."""
+        ...
+
+    def close(self) -> None:
+        """End the connections."""
+        ...
+
+
 # -- clock ---------------------------------------------------------------------------------------------------
 
 

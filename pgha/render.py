@@ -98,6 +98,14 @@ def confirm(lines: Sequence[str], question: str = "proceed?") -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def typed(question: str) -> str:
+    """What the operator types; "" without a terminal to ask."""
+    if not sys.stdin.isatty():
+        return ""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
 # -- list ----------------------------------------------------------------------------------------------------
 
 

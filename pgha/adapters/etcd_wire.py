@@ -18,6 +18,7 @@ from pgha.adapters.etcd_messages import (
     AlarmReply,
     Channel,
     Metadata,
+    R,
     RangeReply,
     Rpc,
     StatusReply,
@@ -133,6 +134,23 @@ class Libraries:
     def alarm_request(self) -> object:
         """All alarms (the first action of the enumeration is "get")."""
         return self._rpc.AlarmRequest()
+
+    def members_request(self) -> object:
+        """All members."""
+        return self._rpc.MemberListRequest()
+
+    def member_add_request(self, peer_url: str) -> object:
+        """A voting member that will listen there for the others."""
+        return self._rpc.MemberAddRequest(peerURLs=[peer_url])
+
+    def member_remove_request(self, ident: int) -> object:
+        """The member of this number."""
+        return self._rpc.MemberRemoveRequest(ID=ident)
+
+    def cluster_method(self, channel: Channel, name: str) -> Rpc[R]:
+        """A method of etcd's service Cluster."""
+        method: Rpc[R] = getattr(self._rpc.ClusterStub(channel), name)
+        return method
 
     def alarm_name(self, number: int) -> str:
         """`NOSPACE` and the like."""

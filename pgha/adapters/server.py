@@ -341,11 +341,15 @@ class PostgresServer:
         self.jobs.rewind(holder)
 
     def settle(self, *, primary: bool) -> tuple[str, ...]:
-        """One physical slot a member; on a standby none that holds WAL; old copies away once it streams."""
+        """One physical slot a member; on a standby none that holds WAL; pg_hba.conf for the nodes there are now; old
+        copies away once it streams."""
         others = [conf.slot_name(n) for n in self.node.nodes if n != self.node.node]
-        if others:
+        making, dropping = look.slots(others, primary=primary)
+        for sql in (making, dropping) if primary else (dropping, making):
             with suppress(SqlError):
-                self._sql(look.slots(others, primary=primary), deadline_s=self.clock.now_s() + 2.0)
+                self._sql(sql, deadline_s=self.clock.now_s() + 2.0)
+        if self.files.renew_hba():
+            self.link.signal("SIGHUP")
         if primary:
             self.files.arm_standby()  # a restart outside pgha comes up read-only (redteam 22: only once it is primary)
         else:

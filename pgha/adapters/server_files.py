@@ -117,7 +117,7 @@ class ServerFiles:
         self.live_text = ""
         self.write_live(conf.live_conf())
         replace_file(f"{state}/{conf.MAIN}", conf.main_conf(self.node).encode(), 0o600)
-        replace_file(f"{state}/pg_hba.conf", conf.hba_conf(self.node).encode(), 0o600)
+        self.renew_hba()
         replace_file(f"{state}/pg_ident.conf", conf.ident_conf(self.node, user).encode(), 0o600)
         os.makedirs(self.node.socket_dir, mode=0o755, exist_ok=True)
         self._clean_auto_conf()
@@ -125,6 +125,15 @@ class ServerFiles:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path("recovery.signal"))
         self.arm_standby()
+
+    def renew_hba(self) -> bool:
+        """pg_hba.conf as the node file wants it; False when it was so already. A running server has to reload it."""
+        path, text = f"{self.node.state_dir}/pg_hba.conf", conf.hba_conf(self.node)
+        with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as f:
+            if f.read() == text:
+                return False
+        replace_file(path, text.encode(), 0o600)
+        return True
 
     def arm_standby(self) -> None:
         """standby.signal lies there: whoever starts this directory gets a read-only server."""

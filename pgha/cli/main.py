@@ -29,6 +29,8 @@ COMMANDS = {
     "init": ("pgha.cli.init", "Write an inventory: asks little, with comments."),
     "check": ("pgha.cli.check", "Look at the hosts: everything in the way, with its fix."),
     "bootstrap": ("pgha.cli.bootstrap", "Make a cluster from an inventory; again: complete it."),
+    "remove": ("pgha.cli.remove", "Take a node out of the cluster; its data are kept."),
+    "destroy": ("pgha.cli.destroy", "End a cluster, or pgha alone; the data are kept."),
     "list": ("pgha.cli.list", "Show the cluster: roles, lag, voters, and what is wrong."),
     "explain": ("pgha.cli.explain", "Say why: each node's reasons, who is missing, what to do."),
     "history": ("pgha.cli.history", "Show past take-overs: when, why, how long."),

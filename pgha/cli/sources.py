@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgha.inventory import Inventory
     from pgha.ops.bootstrap import Machine
     from pgha.ops.host_fleet import Distant
-    from pgha.ports import Clock, Store
+    from pgha.ports import Clock, Store, StoreMembers
 
 SYSTEM_DIR = "/etc/pgha"
 ROOT_DEMO = "/var/tmp/pgha-demo"  # noqa: S108  # refused unless empty or ours
@@ -77,6 +77,11 @@ def _read(path: str) -> bytes:
     if len(raw) > SIZE_MAX:
         raise UsageError(f"{path} is no inventory", f"larger than {SIZE_MAX >> 20} MB")
     return raw
+
+
+def text_of(path: str) -> str:
+    """A file's text, for showing lines of it."""
+    return _read(path).decode(errors="replace")
 
 
 def inventory_at(path: str) -> Inventory:
@@ -195,6 +200,13 @@ def open_store(access: nodefile.StoreAccess) -> Store:
     return EtcdStore(access, clock())
 
 
+def open_members(access: nodefile.StoreAccess) -> StoreMembers:
+    """etcd's own list of its members."""
+    from pgha.adapters.etcd_membership import EtcdMembership
+
+    return EtcdMembership(access, clock())
+
+
 def machine_for(inventory: Inventory) -> Machine:
     """This machine, as the inventory's local user, and the way to the inventory's hosts."""
     from pgha.adapters.binaries import MachineBinaries
@@ -211,6 +223,7 @@ def machine_for(inventory: Inventory) -> Machine:
         open_store=lambda access: open_store(reachable(inventory, with_own_files(inventory, access, anew=True))),
         keep=lambda path: JsonKeep(path, host.owner),
         distant=None if inventory.local else distant_for(inventory),
+        open_members=lambda access: open_members(reachable(inventory, access)),
     )
 
 

@@ -318,8 +318,16 @@ def voter_view(obs: Observation) -> voters.VoterView | None:
         drop_after_s=obs.timing.voter_drop_s,
         durability=obs.store.settings.durability,
         marked_lsn=marked,
-        keep_out=frozenset(),
+        keep_out=_removed(obs, leader),
     )
+
+
+def _removed(obs: Observation, leader: Leader) -> frozenset[Copy]:
+    """Voters and followers whose node is no longer the cluster's: out of the rule first, then it may be stopped."""
+    if not obs.nodes:
+        return frozenset()
+    known = {f.copy for f in followers(obs)}.union(*(rule.voters for rule in leader.sync))
+    return frozenset(copy for copy in known if copy.node not in obs.nodes)
 
 
 def order_problem(obs: Observation, order: Order) -> str:

@@ -71,7 +71,7 @@ class Observation:
     mark: (names, LSN): the WAL end read after these names came into force. order_seen_s: when the order was first seen.
     start_after_s: no start of the server before. failed_starts: starts of the last ten minutes, since one that lasted.
     crashes: primaries that crashed right after their take-over, anybody's, seen within the last two minutes.
-    rewound: rewinds already done for the present epoch.
+    rewound: rewinds already done for the present epoch. nodes: the cluster's, by this node's file (empty: not told).
     """
 
     me: str
@@ -93,6 +93,7 @@ class Observation:
     crashes: int = 0
     rewound: int = 0
     nofailover: bool = False
+    nodes: frozenset[str] = frozenset()
     missing_s: Mapping[Copy, float] = field(default_factory=dict)
     silent_s: Mapping[str, float] = field(default_factory=dict)
     mark: tuple[str, int] | None = None

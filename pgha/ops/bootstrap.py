@@ -15,14 +15,14 @@ from pgha import nodefile, records
 from pgha.core.model import Cluster, Copy, Leader, Position, Rule, Settings, Tenure
 from pgha.errors import Exit, OutcomeUnknown, PghaError, Refused, RolledBack, StoreUnreachable
 from pgha.host import Binaries, Host
-from pgha.ops import etcd_members, newdata, status
+from pgha.ops import etcd_changes, etcd_members, newdata, status
 from pgha.ops.fleet import Fleet, Place, Ready
 from pgha.ops.host_fleet import Distant, HostFleet
 from pgha.ops.local_fleet import LocalFleet
 from pgha.ops.preflight import preflight
 from pgha.ops.progress import Progress
 from pgha.ops.target import Target, from_inventory, store_access
-from pgha.ports import Clock, Conflict, Guard, Keep, Store, StoreDown, Unknown, Write
+from pgha.ports import Clock, Conflict, Guard, Keep, Store, StoreDown, StoreMembers, Unknown, Write
 
 if TYPE_CHECKING:
     from pgha.inventory import Inventory, NodeSpec
@@ -36,7 +36,7 @@ LOOK_S = 0.2
 class Machine:
     """The doors to this machine: programs, clock, store, the nodes' memory, and the Python that runs pgha.
 
-    distant: the way to hosts.
+    distant: the way to hosts. open_members: who makes up the store; None where nobody changes that.
     """
 
     host: Host
@@ -46,6 +46,7 @@ class Machine:
     open_store: Callable[[nodefile.StoreAccess], Store]
     keep: Callable[[str], Keep]
     distant: Distant | None = None
+    open_members: Callable[[nodefile.StoreAccess], StoreMembers] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,31 @@ def bootstrap(
     return Outcome(found, machine.clock.now_s() - began)
 
 
+def rewrite(inventory: Inventory, machine: Machine, progress: Progress) -> None:
+    """The nodes of this inventory run by it from now on: node files and watchdogs. Their PostgreSQL and etcd go on."""
+    _on_all(inventory, machine, progress, (_node_files, _start))
+
+
+def rewrite_plan(inventory: Inventory, machine: Machine, progress: Progress) -> None:
+    """What the restarter of a cluster on this machine starts is what this inventory has."""
+    if inventory.local is not None:
+        _on_all(inventory, machine, progress, (lambda run: run.fleet.start_store(_member_argvs(run)),))
+
+
+def _on_all(
+    inventory: Inventory, machine: Machine, progress: Progress, steps: tuple[Callable[[_Run], None], ...]
+) -> None:
+    options = Options()
+    fleet = fleet_of(inventory, machine, options, progress)
+    run = _Run(inventory, machine, options, progress, fleet, from_inventory(inventory, ""))
+    try:
+        with fleet.hold():
+            for step in steps:
+                step(run)
+    finally:
+        fleet.close()
+
+
 # -- files ---------------------------------------------------------------------------------------------------
 
 
@@ -198,14 +224,27 @@ def _node_files(run: _Run) -> None:
 # -- the store -----------------------------------------------------------------------------------------------
 
 
+def _member_argvs(run: _Run) -> dict[str, list[str]]:
+    """etcd's command lines, by node."""
+    members, token = [n for n in run.ready.nodes if n.has_etcd], run.ready.marker.ident
+    argv = etcd_members.member_argv
+    return {n.name: argv(run.ready.etcd, n, members, token, run.fleet.member_tls(n)) for n in members}
+
+
 def _etcd(run: _Run) -> None:
     run.doing = "starting etcd"
-    members = [n for n in run.ready.nodes if n.has_etcd]
-    token = run.ready.marker.ident
-    run.fleet.start_store(
-        {n.name: etcd_members.member_argv(run.ready.etcd, n, members, token, run.fleet.member_tls(n)) for n in members}
-    )
-    health = etcd_members.await_healthy(run.store, run.machine.clock, members=len(members) or 1)
+    argvs = _member_argvs(run)
+    open_members = run.machine.open_members
+    if not run.ready.fresh and open_members is not None:
+        etcd_changes.let_in(
+            run.fleet,
+            lambda: open_members(store_access(run.inventory)),
+            run.machine.clock,
+            argvs,
+            run.progress,
+        )
+    run.fleet.start_store(argvs)
+    health = etcd_members.await_healthy(run.store, run.machine.clock, members=len(argvs) or 1)
     run.progress.step("", f"etcd healthy, {len(health.members)} members")
 
 

@@ -21,7 +21,7 @@ from pgha.ops.bootstrap import Machine, Options, Outcome, bootstrap
 from pgha.ops.connect import DEMO_PASSFILE, DEMO_ROLE
 from pgha.ops.drill_role import NAME as DRILL_ROLE
 from pgha.ops.fleet import Marker
-from pgha.ops.local_nodes import LocalNode, hold_down, sort_out
+from pgha.ops.local_nodes import LocalNode, hold_down, is_restarter, sort_out
 from pgha.ops.preflight import read_marker
 from pgha.ops.procs import Proc, end_all, living
 from pgha.ops.progress import Progress
@@ -153,14 +153,10 @@ def _nodes(root: str) -> list[LocalNode]:
         raise Refused(f"{root} can't be taken down", str(e), f"look at {root}/{restarter.PLAN}") from e
 
 
-def _is_restarter(proc: Proc, root: str) -> bool:
-    return proc.program.startswith("python") and "pgha.ops.restarter" in proc.argv and proc.option("--dir") == root
-
-
 def processes(root: str) -> list[Proc]:
     """Every living process of the demo, the restarter first."""
     there = living()
-    found = [p for p in there if _is_restarter(p, root)]
+    found = [p for p in there if is_restarter(p, root)]
     for node in _nodes(root):
         found += [p for procs in sort_out(node, there).values() for p in procs]
     return found
@@ -205,7 +201,7 @@ def _end_processes(wish: Wish, host: Host, progress: Progress) -> None:
     for node in nodes:
         if os.path.isdir(node.dir):
             hold_down(node)
-    end_all([p for p in living() if _is_restarter(p, root)], timeout_s=TERM_S)
+    end_all([p for p in living() if is_restarter(p, root)], timeout_s=TERM_S)
     _stop_servers(nodes, host, progress)
     left = end_all([p for p in processes(root) if p.program != "etcd"], timeout_s=TERM_S)
     left += end_all(processes(root), timeout_s=ETCD_TERM_S)

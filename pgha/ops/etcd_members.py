@@ -13,11 +13,16 @@ from pgha.ops.fleet import Place
 from pgha.ops.local_nodes import LocalNode, sort_out
 from pgha.ops.procs import living
 from pgha.ops.progress import Progress
-from pgha.ports import Clock, Store, StoreHealth
+from pgha.ports import Clock, Store, StoreHealth, StoreMember
 
 HEALTHY_S = 20.0
 ASK_S = 1.0
 COMPACT = "5m"  # the heartbeats are writes: without compaction the history grows for ever
+
+
+def scheme_of(*, local: bool) -> str:
+    """How members and clients speak: plainly on loopback, else by TLS."""
+    return "http" if local else "https"
 
 
 def member_argv(
@@ -27,7 +32,7 @@ def member_argv(
 
     tls: its options for certificates, None for plain HTTP (on loopback).
     """
-    scheme = "https" if tls else "http"
+    scheme = scheme_of(local=not tls)
     client = f"{scheme}://{node.host}:{node.etcd_client_port}"
     peer = f"{scheme}://{node.host}:{node.etcd_peer_port}"
     everybody = ",".join(f"{m.name}={scheme}://{m.host}:{m.etcd_peer_port}" for m in members)
@@ -47,6 +52,25 @@ def member_argv(
         "--log-outputs": "stderr",
     }
     return [etcd, *(word for pair in options.items() for word in pair), *(f"{k}={v}" for k, v in (tls or {}).items())]
+
+
+def option(argv: Sequence[str], name: str) -> str:
+    """The word after an option of `member_argv`."""
+    return argv[list(argv).index(name) + 1]
+
+
+def peer_url(argv: Sequence[str]) -> str:
+    """Where the member of this command line listens for the others."""
+    return option(argv, "--initial-advertise-peer-urls")
+
+
+def existing_argv(argv: Sequence[str], name: str, listed: Sequence[StoreMember]) -> list[str]:
+    """The same member, let into a store that runs: told of exactly the members that the store lists."""
+    urls = [(name if peer_url(argv) in m.peer_urls else m.name, m.peer_urls) for m in listed]
+    everybody = ",".join(f"{who}={url}" for who, found in urls for url in found)
+    changed = {"--initial-cluster": everybody, "--initial-cluster-state": "existing"}
+    before = ["", *argv[:-1]]
+    return [changed.get(option, word) for option, word in zip(before, argv, strict=True)]
 
 
 def start_missing(argvs: dict[str, list[str]], nodes: Sequence[LocalNode], host: Host, progress: Progress) -> None:

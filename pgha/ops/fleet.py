@@ -5,6 +5,7 @@ Ports and values only. `ops.local_fleet` and `ops.host_fleet` are the two ways.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pgha.host import Host
+from pgha.ops.leaving import Leaver
 from pgha.ports import Keep
+
+READ = "node.read"  # in the state directory: the node file by which the watchdog runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,23 @@ class Ready:
     warnings: tuple[str, ...] = ()
 
 
+def is_read(host: Host, node: Place, text: str) -> bool:
+    """Its watchdog runs by this node file, as far as the last start or replacement noted it (never noted: taken so)."""
+    noted = host.read(f"{node.state_dir}/{READ}")
+    return noted is None or noted.strip() == _digest(text)
+
+
+def note_read(host: Host, node: Place, text: str) -> None:
+    """Its watchdog was started, or replaced, with this node file: an interruption before is seen by the next run."""
+    path = f"{node.state_dir}/{READ}"
+    if host.read(path) != _digest(text) + "\n":
+        host.write(path, _digest(text) + "\n")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class Fleet(Protocol):
     """The nodes of one inventory, past preflight. Every method may be called again after an interruption."""
 
@@ -154,14 +175,26 @@ class Fleet(Protocol):
         """etcd's options for TLS, None for a member that speaks plainly."""
         ...
 
+    def has_member(self, node: Place) -> bool:
+        """Its etcd member has been up already: there are data of one."""
+        ...
+
+    def leaver(self, node: Place) -> Leaver:
+        """For taking the node down."""
+        ...
+
     def start_store(self, argvs: Mapping[str, list[str]]) -> None:
         """Start the etcd members that do not run, by node name."""
         ...
 
     def start(self) -> None:
-        """Start the watchdogs that do not run, and what restarts them."""
+        """Start the watchdogs that do not run, and what restarts them; replace those whose file has changed."""
         ...
 
     def logs(self, node: Place) -> str:
         """Where to look when the node does not come up."""
+        ...
+
+    def close(self) -> None:
+        """End the connections."""
         ...

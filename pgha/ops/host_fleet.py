@@ -17,10 +17,12 @@ from pgha.host import Host, Remote
 from pgha.ops import host_nodes, host_preflight, host_secure
 from pgha.ops import host_nodes as places
 from pgha.ops.fleet import Marker, Place, Ready, new_marker, parse_marker
+from pgha.ops.host_leaving import HostLeaver
 from pgha.ops.host_nodes import HostNode, node_of
 from pgha.ops.host_preflight import Seen, Verdict
 from pgha.ops.host_secure import Authority
 from pgha.ops.host_steps import HostSteps, Pack
+from pgha.ops.leaving import Leaver
 from pgha.ops.progress import Progress
 from pgha.ops.together import each, outcomes, raise_all
 from pgha.ports import Keep
@@ -273,12 +275,23 @@ class HostFleet:
         """Certificates for members and clients."""
         return host_secure.member_options(self.nodes[node.name])
 
+    def has_member(self, node: Place) -> bool:
+        """Asked as root: the directory is its user's."""
+        return self._steps[node.name].root.holds_something(f"{node.etcd_dir}/member")
+
+    def leaver(self, node: Place) -> Leaver:
+        """By root's commands."""
+        return HostLeaver(self._steps[node.name], self._progress, self._distant.wall_s)
+
     def start_store(self, argvs: Mapping[str, list[str]]) -> None:
-        """A unit for each member."""
+        """A unit for each member; how a member began is of no interest once it has data."""
 
         def one(name: str, steps: HostSteps) -> None:
             if name in argvs:
                 text = host_nodes.etcd_unit(steps.node, argvs[name])
+                there = steps.root.read(f"{host_nodes.UNITS}/{steps.node.etcd_unit}") or ""
+                if host_nodes.is_same_member(there, text) and self.has_member(steps.node):
+                    text = there
                 self._step(name, "etcd", lambda: steps.unit(steps.node.etcd_unit, text, restart=True))
 
         self._everywhere(one)

@@ -5,6 +5,7 @@ docs/hosts.md lists all of it for the operator.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ UNITS = "/etc/systemd/system"
 CRON = "/etc/cron.d"
 SOCKETS = "/run/postgresql"  # made at every boot by the distribution (tmpfiles.d of postgresql-common)
 STOP_S = 30
+_BEGINNING = re.compile(r' "--initial-cluster(?:-token|-state)?" "[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,11 @@ class HostNode:
         """cron(8) takes no file with a dot in its name."""
         return f"{CRON}/pgha-{self.cluster}"
 
+    @property
+    def rotation_path(self) -> str:
+        """logrotate's."""
+        return f"/etc/logrotate.d/pgha-{self.cluster}"
+
     def watchdog_argv(self) -> list[str]:
         """How its watchdog is started."""
         return [PGHA, "watchdog", "--node", self.node_file_path]
@@ -135,7 +142,8 @@ def words(argv: Sequence[str]) -> str:
     return " ".join('"' + "".join(escapes.get(c, c) for c in word) + '"' for word in argv)
 
 
-def _unit(about: str, unit: Sequence[str], service: Sequence[str]) -> str:
+def unit_text(about: str, unit: Sequence[str], service: Sequence[str]) -> str:
+    """The lines of [Unit] and [Service] as a file; started at boot."""
     head = ["# Written by pgha bootstrap; edit the inventory instead.", "[Unit]", f"Description={about}", *unit, ""]
     tail = ["", "[Install]", "WantedBy=multi-user.target", ""]
     return "\n".join([*head, "[Service]", *service, *tail])
@@ -155,7 +163,12 @@ def etcd_unit(node: HostNode, argv: Sequence[str]) -> str:
         "NoNewPrivileges=yes",
     ]
     unit = ["After=network-online.target", "Wants=network-online.target", "StartLimitIntervalSec=0"]
-    return _unit(f"etcd member {node.name} of pgha cluster {node.cluster}", unit, service)
+    return unit_text(f"etcd member {node.name} of pgha cluster {node.cluster}", unit, service)
+
+
+def is_same_member(one: str, other: str) -> bool:
+    """Two units of a member differ in nothing but how it began (etcd reads that only without data)."""
+    return _BEGINNING.sub("", one) == _BEGINNING.sub("", other)
 
 
 def _order(node: HostNode) -> str:
@@ -174,7 +187,7 @@ def stop_unit(node: HostNode) -> str:
         f"TimeoutStopSec={STOP_S + 10}",
     ]
     unit = [_order(node), "Before=cron.service crond.service"]
-    return _unit(f"orderly stop of pgha node {node.name} of cluster {node.cluster}", unit, service)
+    return unit_text(f"orderly stop of pgha node {node.name} of cluster {node.cluster}", unit, service)
 
 
 def service_unit(node: HostNode) -> str:
@@ -191,7 +204,7 @@ def service_unit(node: HostNode) -> str:
         "LimitNOFILE=65536",
     ]
     unit = [_order(node), "Wants=network-online.target", "StartLimitIntervalSec=0"]
-    return _unit(f"pgha node {node.name} of cluster {node.cluster}", unit, service)
+    return unit_text(f"pgha node {node.name} of cluster {node.cluster}", unit, service)
 
 
 def cron_text(node: HostNode) -> str:

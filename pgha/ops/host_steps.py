@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pgha.errors import RolledBack
 from pgha.host import Host, Ran, Remote
 from pgha.ops import host_nodes as places
-from pgha.ops.fleet import Marker
+from pgha.ops.fleet import Marker, is_read, note_read
 from pgha.ops.host_nodes import HostNode
 
 COMMAND_S = 30.0
@@ -76,6 +76,10 @@ class HostSteps:
 
     def _run(self, what: str, *argv: str, timeout_s: float = COMMAND_S) -> Ran:
         return must(self.root.run(argv, timeout_s=timeout_s), f"{self.node.name} ({self.node.host}): {what}")
+
+    def must_be_root(self) -> None:
+        """Raises RolledBack when sudo asks, or is not allowed."""
+        self._run(f"can't become root without a password as {self.remote.user}", "true")
 
     def journal(self, at_s: float, step: str, result: str) -> None:
         """One line into the host's journal."""
@@ -176,17 +180,26 @@ class HostSteps:
         return self.user.run(["flock", "-n", "-E", "75", lock, "true"], timeout_s=COMMAND_S).code == 75
 
     def watchdog(self, supervisor: str) -> str:
-        """What restarts it, then the first start."""
+        """What restarts it, then the first start; one that runs with another pgha or an older node file is replaced."""
         node = self.node
-        if supervisor == "systemd":
-            self._run("the cron lines can't be removed", "rm", "-f", "--", node.cron_path)
-            return self.unit(node.unit, places.service_unit(node), restart=False)
-        self.unit(node.unit, places.stop_unit(node), restart=False)
-        changed = self.put(node.cron_path, places.cron_text(node))
-        if self.is_running() and self.stale:
+        text = self.root.read(node.node_file_path) or ""
+        stale = self.stale or not is_read(self.user, node, text)
+        said = self._supervised() if supervisor == "systemd" else self._by_cron()
+        if stale and self.is_running() and "started" not in said:
             argv = [*node.watchdog_argv(), "--restart"]
             must(self.user.run(argv, timeout_s=START_S), f"{node.name}: the watchdog can't be replaced")
-            return "watchdog replaced by the version that is installed now"
+            said = "watchdog replaced by one that has read this version and node file"
+        note_read(self.user, node, text)
+        return said
+
+    def _supervised(self) -> str:
+        self._run("the cron lines can't be removed", "rm", "-f", "--", self.node.cron_path)
+        return self.unit(self.node.unit, places.service_unit(self.node), restart=False)
+
+    def _by_cron(self) -> str:
+        node = self.node
+        self.unit(node.unit, places.stop_unit(node), restart=False)
+        changed = self.put(node.cron_path, places.cron_text(node))
         if self.is_running():
             return "watchdog already running" + ("; cron lines written" if changed else "")
         self._run("the watchdog does not start", *places.first_start_argv(node), timeout_s=START_S)

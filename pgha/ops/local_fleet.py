@@ -11,8 +11,10 @@ from contextlib import contextmanager
 
 from pgha.errors import Busy
 from pgha.host import Host
-from pgha.ops import etcd_members, restarter
-from pgha.ops.fleet import Place, Ready
+from pgha.ops import etcd_members, local_nodes, restarter
+from pgha.ops.fleet import Place, Ready, is_read, note_read
+from pgha.ops.leaving import Leaver
+from pgha.ops.local_leaving import LocalLeaver
 from pgha.ops.local_nodes import MARKER, LocalNode, let_up, sort_out, start
 from pgha.ops.preflight import check_dir
 from pgha.ops.procs import living
@@ -37,6 +39,8 @@ class LocalFleet:
         self._python, self._files, self._every_s = python, files, restart_every_s
         self._nodes = [n for n in ready.nodes if isinstance(n, LocalNode)]
         self._root = self._nodes[0].root
+        self._argvs: dict[str, list[str]] = {}
+        self._stale: set[str] = set()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -80,31 +84,52 @@ class LocalFleet:
         if self._host.read(path) == text:
             return False
         self._host.write(path, text)
+        self._stale.add(node.name)
         return True
 
     def member_tls(self, node: Place) -> Mapping[str, str] | None:
         """On loopback none."""
         return None
 
+    def has_member(self, node: Place) -> bool:
+        """By its directory."""
+        return self._host.holds_something(f"{node.etcd_dir}/member")
+
+    def leaver(self, node: Place) -> Leaver:
+        """By its processes."""
+        own = next(n for n in self._nodes if n.name == node.name)
+        return LocalLeaver(own, self._host, self._progress)
+
     def start_store(self, argvs: Mapping[str, list[str]]) -> None:
         """The restarter's plan first: what it says may be started, and is ended by `demo down`."""
-        plan = restarter.plan_text(self._nodes, dict(argvs))
+        self._argvs |= argvs
+        plan = restarter.plan_text(self._nodes, self._argvs)
         self._host.write(f"{self._root}/{restarter.PLAN}", plan)
-        etcd_members.start_missing(dict(argvs), self._nodes, self._host, self._progress)
+        nodes = [node for node in self._nodes if node.name in argvs]
+        etcd_members.start_missing(dict(argvs), nodes, self._host, self._progress)
 
     def start(self) -> None:
-        """Each watchdog, then the restarter."""
+        """Each watchdog, then the restarter. One that runs with an older file is replaced under its server."""
         there = living()
         for node in self._nodes:
             let_up(node)
+            text = self._host.read(node.node_file_path) or ""
             if sort_out(node, there)["guard"]:
-                self._progress.step(node.name, "watchdog already running")
-                continue
-            start(node, self._host)
-            self._progress.step(node.name, "watchdog started")
+                said = "already running"
+                if node.name in self._stale or not is_read(self._host, node, text):
+                    local_nodes.replace(node, self._host)
+                    said = "replaced: its node file has changed"
+            else:
+                start(node, self._host)
+                said = "started"
+            note_read(self._host, node, text)
+            self._progress.step(node.name, f"watchdog {said}")
         argv = restarter.argv(self._python, self._root, self._every_s)
         self._host.spawn(argv, cwd=self._root, log_file=f"{self._root}/restarter.log")
 
     def logs(self, node: Place) -> str:
         """Its own directory of logs."""
         return f"{node.state_dir}/watchdog.log and {node.dir}/log"
+
+    def close(self) -> None:
+        """There are none."""

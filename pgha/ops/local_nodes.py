@@ -161,6 +161,11 @@ def kind_of(node: Known, proc: Proc) -> str | None:
     return None
 
 
+def is_restarter(proc: Proc, root: str) -> bool:
+    """It is the stand-in for cron of the cluster in this directory."""
+    return proc.program.startswith("python") and "pgha.ops.restarter" in proc.argv and proc.option("--dir") == root
+
+
 def sort_out(node: Known, procs: list[Proc]) -> dict[str, list[Proc]]:
     """The node's processes among these, by kind; every kind is there."""
     found: dict[str, list[Proc]] = {kind: [] for kind in KINDS}
@@ -199,3 +204,10 @@ def start(node: LocalNode, host: Host) -> None:
     ran = host.run(node.watchdog_argv(), timeout_s=START_S, cwd=node.dir)
     if not ran.ok:
         raise RolledBack(f"the watchdog of {node.name} did not start", ran.tail(), f"look into {node.state_dir}")
+
+
+def replace(node: LocalNode, host: Host) -> None:
+    """Have its watchdog replaced by one that has read the node's file anew. Raises RolledBack with what it said."""
+    ran = host.run([*node.watchdog_argv(), "--restart"], timeout_s=START_S + 5.0, cwd=node.dir)
+    if not ran.ok:
+        raise RolledBack(f"the watchdog of {node.name} was not replaced", ran.tail(), f"look into {node.state_dir}")

@@ -37,18 +37,19 @@ WAL_WAITS = """SELECT CASE WHEN pg_is_in_recovery() THEN false
 NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', 'nudge')"
 
 
-def slots(names: Sequence[str], *, primary: bool) -> str:
-    """SQL that makes these physical slots; on a standby those that hold WAL are dropped first. Names are pgha's own."""
-    wanted = ", ".join(f"('{name}')" for name in names)
+def slots(names: Sequence[str], *, primary: bool) -> tuple[str, str]:
+    """SQL for these physical slots: the first makes them, the second drops a removed node's, on a standby all that hold
+    WAL. Two, because a slot that is taken at this moment fails its statement. Names are pgha's own."""
+    wanted = f"ARRAY[{', '.join(repr(name) for name in names)}]::text[]"
     drop = (
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'physical'"  # noqa: S608
-        f" AND NOT active AND restart_lsn IS NOT NULL AND slot_name IN (VALUES {wanted});"
+        f" AND NOT active AND starts_with(slot_name, 'pgha_') AND (slot_name <> ALL ({wanted})"
     )
     create = (
-        f"SELECT pg_create_physical_replication_slot(v) FROM (VALUES {wanted}) AS x(v)"  # noqa: S608
+        f"SELECT pg_create_physical_replication_slot(v) FROM unnest({wanted}) AS x(v)"  # noqa: S608
         " WHERE v NOT IN (SELECT slot_name FROM pg_replication_slots)"
     )
-    return create if primary else drop + create
+    return create, f"{drop})" if primary else f"{drop} OR restart_lsn IS NOT NULL)"
 
 
 def view(before: ServerView, row: Sequence[str], now_s: float) -> ServerView:

@@ -28,13 +28,16 @@ VOTERS_FIRST_S = 1.0  # after a crash the voters have this long before the serve
 
 
 def nothing(agent: Agent, obs: Observation) -> None:
-    """Comfort only: slots and old copies, once for each role."""
+    """Comfort only: slots and old copies, once for each role, and when a node came or was removed."""
     primary = obs.server.running is Running.PRIMARY
     leader = obs.store.leader if obs.store else None
     streaming = obs.server.receiving and leader is not None and obs.server.position.timeline == leader.epoch
-    if leader is not None and (primary or streaming) and agent.notes.settled != (leader.epoch, primary):
+    if obs.store is None or leader is None or not (primary or streaming):
+        return
+    now = (leader.epoch, primary, frozenset(obs.store.members))
+    if agent.notes.settled != now:
         agent.notes.kept = agent.ports.server.settle(primary=primary)
-        agent.notes.settled = (leader.epoch, primary)
+        agent.notes.settled = now
 
 
 def fence(agent: Agent, obs: Observation) -> None:
@@ -226,7 +229,7 @@ def announce(agent: Agent, obs: Observation) -> None:
 
 
 def _announce(agent: Agent, position: Position, forks: tuple[tuple[int, int], ...]) -> None:
-    agent.notes.mark, agent.notes.missing, agent.notes.settled = None, {}, (0, False)
+    agent.notes.mark, agent.notes.missing, agent.notes.settled = None, {}, (0, False, frozenset())
 
     def held(leader: Leader) -> Leader | None:
         if leader.tenure is not Tenure.CLAIMED or position.timeline != leader.epoch:

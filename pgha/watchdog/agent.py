@@ -269,6 +269,7 @@ class Agent:
             crashes=notes.crashes.recent(now_s),
             rewound=notes.rewound[1] if view and view.leader and notes.rewound[0] == view.leader.epoch else 0,
             nofailover=self.node.nofailover,
+            nodes=frozenset(self.node.nodes),
             mark=notes.mark,
             order_seen_s=notes.order[1],
             prepared=notes.prepared,

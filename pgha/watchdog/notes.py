@@ -38,7 +38,7 @@ class Notes:
     health_s: float = 0.0
     excused_until_s: float = 0.0
     claim: tuple[Leader, float] | None = None
-    settled: tuple[int, bool] = (0, False)
+    settled: tuple[int, bool, frozenset[str]] = (0, False, frozenset())  # epoch, primary, who reports
     problem: str = ""
     trouble: str = ""  # the last one that went into the log
     phases: dict[str, float] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from pgha.core import classify as limits
 from pgha.core.model import Cluster, Copy, Leader, Position, Rule, Tenure
 from pgha.core.server import Running
 from pgha.core.situation import Bid, Budget, Duty, Holder, Path, Server, Situation, Store
+from pgha.core.voters import AddEntry, next_step
 from tests.core.builders import (
     COPIES,
     END,
@@ -323,3 +324,17 @@ def test_a_claim_a_start_and_a_stop_have_their_time(running: Running, moment: st
 
 def test_only_a_claim_has_the_claims_budget() -> None:
     assert situation(primary(), now_s=1000.0, tenancy__claimed_s=0.0).budget is Budget.WITHIN
+
+
+# -- a node that is removed ---------------------------------------------------------------------------------------
+
+
+def test_a_voter_whose_node_is_no_longer_the_clusters_leaves_the_rule_while_it_still_streams() -> None:
+    obs = primary(nodes=frozenset({"n1", "n2"}))
+    view = limits.voter_view(obs)
+    assert view is not None and view.keep_out == {N3}
+    assert next_step(view) == AddEntry(Rule(N1, frozenset({N2}), 1))
+    assert situation(obs).duty is Duty.VOTERS
+    for told in (frozenset[str](), frozenset({"n1", "n2", "n3"})):
+        kept = limits.voter_view(primary(nodes=told))
+        assert kept is not None and not kept.keep_out

@@ -1,0 +1,84 @@
+"""`pgha destroy`: the plan, the cluster's name typed, then everything stopped and moved aside."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from pgha.cli import sources
+from pgha.cli.options import DryRunOption, InventoryOption, OutputOption, merged
+from pgha.errors import Exit, PghaError
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+READ_S = 2.0
+
+
+@app.command(epilog="Example: pgha destroy    Example: pgha destroy --keep-postgres --confirm shop")
+def destroy(
+    ctx: typer.Context,
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="CLUSTER", help="Its name, instead of typing it.", show_default=False),
+    ] = None,
+    keep_postgres: Annotated[
+        bool, typer.Option("--keep-postgres", help="Take pgha away; PostgreSQL runs on under systemd.")
+    ] = False,
+    gone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gone", metavar="NODE", help="Its host is gone for good (may be given again).", show_default=False
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+    inventory: InventoryOption = None,
+    output: OutputOption = None,
+) -> None:
+    """End a cluster: stop everything, remove its keys, units, cron lines and files. Data are moved aside, not deleted.
+
+    Exit codes: 0, 3 declined, 4 refused, 8 a host is unreachable, 9 an existing store is unreachable.
+    """
+    from pgha import render
+    from pgha.ops import ending, status
+    from pgha.ops.leavers import Leavers
+
+    choice = merged(ctx, inventory=inventory, output=output)
+    wanted, _, flags = sources.inventory_of(choice)
+    target, clock, lines = sources.target_of(choice), sources.clock(), render.Lines()
+    store = sources.open_store(target.store)
+    seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)
+    chosen = ending.plan(target, seen, wanted, gone or (), keep_postgres=keep_postgres)
+    if dry_run:
+        for line in chosen.lines():
+            print(line)
+        return
+    _consent(chosen.lines(), chosen.cluster, confirm)
+    machine = sources.machine_for(wanted)
+    leavers = Leavers(wanted, machine.host, machine.distant, lines, chosen.nodes)
+    stamp = time.strftime("destroyed-%Y%m%dT%H%M%SZ", time.gmtime())
+    moved = ending.destroy(
+        target, chosen, leavers, lambda: ending.clear_prefix(store, clock, target.cluster), stamp, lines
+    )
+    leavers.close()
+    if choice.json:
+        render.as_json({"schema_version": 1, "destroyed": {"cluster": chosen.cluster, "moved_to": dict(moved)}})
+        return
+    for name, where in moved.items():
+        print(f"{name}: data " + (where or "were moved away before"))
+    if keep_postgres:
+        print(
+            f"PostgreSQL runs as postgresql-{chosen.cluster}.service; back to pgha: pgha {flags}bootstrap --new-store"
+        )
+
+
+def _consent(lines: list[str], cluster: str, given: str | None) -> None:
+    """The cluster's name, typed or given. Raises PghaError (declined)."""
+    from pgha import render
+
+    for line in lines:
+        render.note(line)
+    typed = given if given is not None else render.typed(f"type {cluster} to go on: ")
+    if typed != cluster:
+        why = f"{typed!r} is not {cluster}" if typed else "nothing was typed"
+        raise PghaError("declined; nothing was changed", why, f"--confirm {cluster} answers it", code=Exit.DECLINED)
