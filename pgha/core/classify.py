@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pgha.core import bids, cover, pause, voters
 from pgha.core.budget import brake_s
+from pgha.core.following import LAG_MAX, followers, voter_view
 from pgha.core.model import Copy, Leader, Member, Order, Position, Seal, Tenure, parse_standby_name
 from pgha.core.observation import Observation, StoreView, Tenancy
 from pgha.core.server import Running
@@ -22,7 +23,6 @@ CLAIM_S = 10.0  # from a claim to being writable
 CLIENTS_FIRST_S = 0.5  # after a claim: history and the first checkpoint wait until clients are back
 ASTRAY_S = 2.0  # a standby that receives nothing for so long is looked at for what it aims at
 CATCH_UP_STARTS = 3  # a rewound directory that does not come up by then is cloned anew
-LAG_MAX = 16 * 1024 * 1024  # a switchover's target may be this many bytes behind
 
 
 def classify(obs: Observation) -> Situation:
@@ -275,59 +275,6 @@ def _path_to_claimant(measured: Position, leader: Leader) -> Path:
     below it may point itself at the claimant already. Whoever does not waits for the promotion."""
     below = measured.timeline == leader.position.timeline and measured.lsn <= leader.position.lsn
     return Path.FOLLOW if leader.tenure is Tenure.CLAIMED and below else Path.UNKNOWN
-
-
-def followers(obs: Observation) -> tuple[voters.Follower, ...]:
-    """The walsenders that carry a name of ours; one that is there twice is not believed (redteam 9)."""
-    names = [w.name for w in obs.server.walsenders]
-    found = []
-    for w in obs.server.walsenders:
-        parsed = parse_standby_name(w.name)
-        if parsed is None:
-            continue
-        copy, epoch = parsed
-        streaming = w.state == "streaming" and names.count(w.name) == 1
-        found.append(
-            voters.Follower(
-                copy=copy,
-                epoch=epoch,
-                streaming=streaming,
-                flush=w.flush,
-                sync_priority=w.sync_priority,
-                silent_s=obs.silent_s.get(w.name, 0.0),
-                caught_up=streaming and obs.server.position.lsn - w.flush <= LAG_MAX,
-            )
-        )
-    return tuple(found)
-
-
-def voter_view(obs: Observation) -> voters.VoterView | None:
-    """The holder's view of its voters; None when this node does not hold the key."""
-    leader = obs.store.leader if obs.store else None
-    if obs.store is None or leader is None or obs.copy is None or leader.holder != obs.copy:
-        return None
-    marked = obs.mark[1] if obs.mark and obs.mark[0] == obs.server.names else None
-    return voters.VoterView(
-        me=obs.copy,
-        epoch=leader.epoch,
-        sync=leader.sync,
-        names_now=obs.server.names,
-        followers=followers(obs),
-        missing_s=obs.missing_s,
-        configured_copies=obs.store.settings.copies,
-        drop_after_s=obs.timing.voter_drop_s,
-        durability=obs.store.settings.durability,
-        marked_lsn=marked,
-        keep_out=_removed(obs, leader),
-    )
-
-
-def _removed(obs: Observation, leader: Leader) -> frozenset[Copy]:
-    """Voters and followers whose node is no longer the cluster's: out of the rule first, then it may be stopped."""
-    if not obs.nodes:
-        return frozenset()
-    known = {f.copy for f in followers(obs)}.union(*(rule.voters for rule in leader.sync))
-    return frozenset(copy for copy in known if copy.node not in obs.nodes)
 
 
 def order_problem(obs: Observation, order: Order) -> str:

@@ -12,8 +12,9 @@ from typing import assert_never
 
 from pgha import records
 from pgha.core import voters
-from pgha.core.classify import bid_of, catching_up, given_up, own_seal, stops_on_order, voter_view
+from pgha.core.classify import bid_of, catching_up, given_up, own_seal, stops_on_order
 from pgha.core.decide import Action, Rule
+from pgha.core.following import voter_view
 from pgha.core.model import Leader, Position, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation

@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from pgha import records
-from pgha.core.classify import bears_with, classify, followers
+from pgha.core.classify import bears_with, classify
 from pgha.core.decide import Action, Reason, Rule, choose, reasons
+from pgha.core.following import followers
 from pgha.core.model import Copy, Member, Settings, Tenure
 from pgha.core.observation import Observation, StoreView
 from pgha.core.pause import silent_after_s

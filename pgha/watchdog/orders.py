@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pgha import records
-from pgha.core.classify import followers, order_problem
+from pgha.core.classify import order_problem
+from pgha.core.following import followers
 from pgha.core.model import Leader, Member, Order, Position, Tenure
 from pgha.core.observation import Observation
 from pgha.ports import Committed, Guard, StoreDown, Write

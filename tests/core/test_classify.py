@@ -7,6 +7,7 @@ from math import inf, nextafter
 import pytest
 
 from pgha.core import classify as limits
+from pgha.core.following import voter_view
 from pgha.core.model import Cluster, Copy, Leader, Position, Rule, Tenure
 from pgha.core.server import Running
 from pgha.core.situation import Bid, Budget, Duty, Holder, Path, Server, Situation, Store
@@ -331,10 +332,10 @@ def test_only_a_claim_has_the_claims_budget() -> None:
 
 def test_a_voter_whose_node_is_no_longer_the_clusters_leaves_the_rule_while_it_still_streams() -> None:
     obs = primary(nodes=frozenset({"n1", "n2"}))
-    view = limits.voter_view(obs)
+    view = voter_view(obs)
     assert view is not None and view.keep_out == {N3}
     assert next_step(view) == AddEntry(Rule(N1, frozenset({N2}), 1))
     assert situation(obs).duty is Duty.VOTERS
     for told in (frozenset[str](), frozenset({"n1", "n2", "n3"})):
-        kept = limits.voter_view(primary(nodes=told))
+        kept = voter_view(primary(nodes=told))
         assert kept is not None and not kept.keep_out

@@ -7,7 +7,8 @@ from math import inf, nextafter
 import pytest
 
 from pgha.core import classify as limits
-from pgha.core.classify import followers, order_problem, stops_on_order, voter_view
+from pgha.core.classify import order_problem, stops_on_order
+from pgha.core.following import LAG_MAX, followers, voter_view
 from pgha.core.model import Copy, Position, Rule
 from pgha.core.observation import Observation
 from pgha.core.server import Running, Walsender
@@ -83,7 +84,7 @@ def test_without_promises_the_target_need_not_vote() -> None:
 
 @pytest.mark.parametrize(("over", "expected"), [(-1, ""), (0, ""), (1, "behind")])
 def test_a_target_may_be_so_far_behind_and_no_further(over: int, expected: str) -> None:
-    behind = limits.LAG_MAX + over
+    behind = LAG_MAX + over
     end = Position(EPOCH, END + behind)
     obs = ordered(server__position=end, server__walsenders=(walsender(N2), walsender(N3)))
     if expected:
@@ -160,7 +161,7 @@ def test_a_name_that_is_not_pghas_is_no_follower_and_a_double_one_is_not_believe
 
 
 def test_a_follower_has_caught_up_when_it_streams_and_is_near() -> None:
-    far = limits.LAG_MAX
+    far = LAG_MAX
     for behind, state, expected in ((far, "streaming", True), (far + 1, "streaming", False), (0, "catchup", False)):
         obs = primary(server__walsenders=(walsender(N2, behind=behind, state=state),))
         assert [f.caught_up for f in followers(obs)] == [expected]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pgha import records
-from pgha.core import bids, classify, cover, voters
+from pgha.core import bids, classify, cover, following, voters
 from pgha.core import decide as decide_module
 from pgha.core.decide import Action
 from pgha.core.decide import Rule as Decision
@@ -251,7 +251,7 @@ def _names_before_entry() -> Undo:
     real = act.change_voters
 
     def change_voters(agent: Agent, obs: Observation) -> None:
-        state = classify.voter_view(obs)
+        state = following.voter_view(obs)
         step = voters.next_step(state) if state else None
         if state and isinstance(step, voters.AddEntry):
             agent.ports.server.change_names(voters.names(step.rule, state.epoch), barrier=True)
