@@ -5,6 +5,7 @@ A bug replaces one function of the production code or of a fake's port, and puts
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,9 @@ from pgha.ports import Committed, Conflict, Guard, Unknown, Write
 from pgha.watchdog import act
 from pgha.watchdog.agent import Agent
 from pgha.watchdog.lease import LeaseKeeper
-from tests.sim.guard import SimGuard, SimKeep
+from pgha.watchdog.memory import KnownCopy
+from tests.sim import copying
+from tests.sim.guard import AgentProcess, SimGuard, SimKeep
 from tests.sim.plan import REJOINS
 from tests.sim.server import SimServer
 from tests.sim.store import SimStore
@@ -34,7 +37,8 @@ Undo = Callable[[], None]
 class Bug:
     """broken: the rule that does not hold. seen_by: invariants, any of which may be the first to see it.
 
-    kinds: the faults under which it shows; None: as the seeds draw them.
+    kinds: the faults under which it shows; None: as the seeds draw them. live: whether it is looked for also after all
+    faults have ended, in the liveness mode.
     """
 
     broken: str
@@ -42,6 +46,7 @@ class Bug:
     plant: Callable[[], Undo]
     kinds: tuple[str, ...] | None = None
     durability: str = "quorum"
+    live: bool = False
 
 
 def _swap(owner: object, name: str, new: object) -> Undo:
@@ -237,7 +242,7 @@ def _names_late() -> Undo:
     return _swap(SimServer, "prepare_promotion", prepare)
 
 
-def _no_barrier() -> Undo:
+def _stale_rule() -> Undo:
     real = SimServer.change_names
 
     def change(self: SimServer, names: str, *, barrier: bool) -> bool:
@@ -286,12 +291,48 @@ def _torn_counts() -> Undo:
     return _swap(SimServer, "usable", lambda self, data: True)
 
 
+def _same_id() -> Undo:
+    """The data id lies in the directory and a clone has its source's; a holder is known by it alone."""
+    real_clone, real_missing = copying.clone, cover.missing
+
+    def clone(server: SimServer, holder: str) -> None:
+        source = json.loads(server.node.cluster.nodes[holder].disk)["copies"][-1]["id"]
+        process = server.process
+        assert isinstance(process, AgentProcess) and process.agent is not None
+        memory = process.agent.memory
+        server.on_clone = lambda identity: memory._save(memory.value, [KnownCopy(source, identity)])
+        real_clone(server, holder)
+
+    def missing(own: Seal, seals: Iterable[Seal], sync: tuple[Rule, ...]) -> tuple[cover.Missing, ...]:
+        rules = tuple(replace(r, holder=own.copy) if r.holder.data == own.copy.data else r for r in sync)
+        return real_missing(own, seals, rules)
+
+    return _both(_swap(copying, "clone", clone), _swap(cover, "missing", missing))
+
+
+def _late_seal_forget() -> Undo:
+    """members/<node> is written without looking, and a seal is forgotten: a dead agent's seal lands and counts."""
+    real = SimStore.commit
+
+    def commit(
+        self: SimStore, guards: Sequence[Guard], writes: Sequence[Write], *, deadline_s: float
+    ) -> Committed | Conflict | Unknown:
+        return real(self, [g for g in guards if "/members/" not in g.key], writes, deadline_s=deadline_s)
+
+    return _both(_swap(SimStore, "commit", commit), _forgets_seal())
+
+
 # -- timelines ---------------------------------------------------------------------------------------------------
 
 
-def _own_timeline() -> Undo:
+def _tl_pg() -> Undo:
     """PostgreSQL chooses the number of the timeline."""
     return _swap(SimServer, "fill_histories", lambda self, epoch: None)
+
+
+def _stuck_target() -> Undo:
+    """Nobody asks at which timeline a standby aims that can't follow: it waits for ever."""
+    return _swap(classify, "given_up", lambda obs, first: ())
 
 
 def _swap_action(action: Action, new: Callable[[Agent, Observation], None]) -> Undo:
@@ -307,6 +348,8 @@ def _swap_action(action: Action, new: Callable[[Agent, Observation], None]) -> U
 LOSING = ("power", "isolate", "cut_nodes", "failover", "failover", "failover")
 LAGGING = ("power", "cut_nodes", "cut_nodes", "isolate")
 DELUDED = ("delusion", "kill_agent")
+SNARED = ("delusion", "snare")
+YOUNG = ("kill_young", "power")
 LIFTED = ("pause", "stop_agent")
 
 BUGS: dict[str, Bug] = {
@@ -324,14 +367,19 @@ BUGS: dict[str, Bug] = {
     "pause_ignored": Bug("others take over from a paused holder after H", ("I13",), _pause_ignored, ("pause", "power")),
     "pause_never_nearer": Bug("the guard's end stays far when a pause is lifted", ("I4",), _pause_never_nearer, LIFTED),
     "names_late": Bug("promoted with '' and given its names later", ("I7",), _names_late),
-    "no_barrier": Bug("names change without the barrier", ("I7",), _no_barrier),
+    "stale_rule": Bug("names change without the barrier", ("I7",), _stale_rule),
     "names_before_entry": Bug("names change before their entry is listed", ("I7",), _names_before_entry),
     "drop_early": Bug("older entries are dropped before the new voters have the WAL", ("I7",), _drop_early),
     "claim_forgets": Bug("a claim does not keep the entries it found", ("I5",), _claim_forgets),
     "claims_beyond": Bug("an order gives up more than it names", ("I12",), _claims_beyond, LOSING),
     "any_lag": Bug("async: max_lag is not looked at", ("I12",), _any_lag, LAGGING, "async"),
     "torn_counts": Bug("a rewind cut short leaves a copy that counts", ("I6",), _torn_counts, REJOINS),
-    "own_timeline": Bug("PostgreSQL chooses the timeline's number", ("I5",), _own_timeline),
+    "same_id": Bug("a clone has its source's id, and a holder is known by it alone", ("I1", "I7"), _same_id, LAGGING),
+    "late_seal_forget": Bug("a dead agent's seal lands late and counts", ("I6",), _late_seal_forget, SNARED),
+    "stuck_target": Bug(
+        "a standby aims for ever at a timeline that was given up", ("I11",), _stuck_target, YOUNG, live=True
+    ),
+    "tl_pg": Bug("PostgreSQL chooses the timeline's number", ("I5",), _tl_pg),
 }
 
 

@@ -37,6 +37,7 @@ class Cluster:
         self.inodes = 1
         self.away: set[str] = set()  # nodes that stay away for ever
         self.promoted: Callable[[Node], None] | None = None  # told of the next promotion
+        self.connected: Callable[[Node], None] | None = None  # told of whom the next walreceiver connects to
         self.rows = 0
         names = tuple(f"n{i + 1}" for i in range(size))
         late_rules, late_reports = rng.choice((0.0, 0.02, 0.2)), rng.choice((0.0, 0.01, 0.05))

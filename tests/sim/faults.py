@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pgha import records
@@ -68,7 +68,8 @@ class Faults:
             "race": lambda n: self.operators.race(self.rng, promises="config" in self.plan.kinds),
             "wipe": self._wipe,
             "clock_jump": self._clock_jump,
-            "delusion": lambda n: self._delusion(),
+            "delusion": lambda n: self._delusion(self._await_seal),
+            "snare": lambda n: self._delusion(self._snare),
             "kill_rewinder": lambda n: self._kill_rewinder(LOOKS),
         }
         self.world.trace(node.name, "FAULT", fault.kind)
@@ -120,15 +121,19 @@ class Faults:
         self.world.after(AMBUSH_S, lambda: setattr(node, "ambush", None))
 
     def _kill_young(self) -> None:
-        """The next server that is promoted ends a moment later, before or after others have its WAL."""
-        rng = self.rng
-        delay, length, power = rng.uniform(0.0, rng.choice((0.05, 0.5))), self._long(), rng.random() < 0.5
+        """The next server that is promoted ends a moment later, or when the first one connects to it."""
+        rng, cluster = self.rng, self.cluster
+        at_first = rng.random() < 0.5
+        delay, length, power = rng.uniform(0.0, 0.01 if at_first else 0.4), self._long(), rng.random() < 0.5
 
-        def promoted(node: Node) -> None:
-            self.cluster.promoted = None
+        def end(node: Node) -> None:
+            cluster.promoted = cluster.connected = None
             self.world.after(delay, lambda: self._off(node, length) if power else node.pg.kill_tree())
 
-        self.cluster.promoted = promoted
+        def promoted(node: Node) -> None:
+            cluster.connected = lambda to: end(to) if to is node else None
+
+        cluster.promoted = promoted if at_first else end
 
     def _kill_rewinder(self, looks: int) -> None:
         """The agent of the first node that is seen at a rewind within the next seconds."""
@@ -199,7 +204,7 @@ class Faults:
             if other is node or (everybody and leader is not None and other.name != leader.holder.node):
                 other.clock.jump(rng.uniform(1.0, 12.0))
 
-    def _delusion(self) -> None:
+    def _delusion(self, then: Callable[[Node, str, float], None]) -> None:
         """A standby that is behind thinks that the holder is silent, seals, and its agent dies; the holder is well."""
         leader, rng, nodes = self.cluster.checks.leader, self.rng, self.cluster.nodes
         if leader is None or leader.holder.node not in nodes:
@@ -208,15 +213,15 @@ class Faults:
         victim = rng.choice([n for n in nodes.values() if n.name != holder])
         self.cluster.checks.clocks_lie = True
         self.cluster.links.cut.add((holder, victim.name))
-        self.world.after(rng.uniform(0.8, 1.6), self._delude, victim, holder)
+        self.world.after(rng.uniform(0.8, 1.6), self._delude, victim, holder, then)
         self.world.after(6.0, self.cluster.links.heal, (holder, victim.name))
 
-    def _delude(self, victim: Node, holder: str) -> None:
+    def _delude(self, victim: Node, holder: str, then: Callable[[Node, str, float], None]) -> None:
         rng, links = self.rng, self.cluster.links
         links.cut.update(((holder, STORE), (STORE, holder)))
         self.world.after(rng.uniform(2.5, 5.0), links.heal, (holder, STORE), (STORE, holder))
         victim.clock.jump(rng.uniform(6.0, 12.0))
-        self._await_seal(victim, holder, self.world.now + 3.0)
+        then(victim, holder, self.world.now + 3.0)
 
     def _await_seal(self, victim: Node, holder: str, until: float) -> None:
         """Its agent is killed once the seal is out."""
@@ -227,6 +232,23 @@ class Faults:
             return
         self._kill_agent(victim)
         self.world.after(0.05, self.cluster.links.heal, (holder, victim.name))
+
+    def _snare(self, victim: Node, holder: str, until: float) -> None:
+        """Its agent is killed when the seal is on its way, and the seal arrives much later."""
+        key, rng = f"{records.prefix('sim')}members/{victim.name}", self.rng
+
+        def caught(writes: Sequence[Write]) -> float | None:
+            if self.world.now > until:
+                self.cluster.store.snare = None
+            sealed = any(w.key == key and b'"seal":{' in (w.value or b"") for w in writes)
+            if not sealed or self.world.now > until:
+                return None
+            self.cluster.store.snare = None
+            self.world.after(0.0, self._kill_agent, victim)
+            self.world.after(0.05, self.cluster.links.heal, (holder, victim.name))
+            return rng.uniform(0.5, 2.5)
+
+        self.cluster.store.snare = caught
 
     # -- network and store ---------------------------------------------------------------------------------------
 
@@ -280,7 +302,7 @@ class Faults:
     def heal(self) -> None:
         """Everything works again, and whoever is away comes back."""
         cluster = self.cluster
-        self.until, cluster.promoted = 0.0, None
+        self.until, cluster.promoted, cluster.connected = 0.0, None, None
         cluster.store.stalled_until, cluster.store.odds = 0.0, Odds()
         away = self._stays_away()
         cluster.links.cut.clear()

@@ -36,10 +36,11 @@ KINDS = (
     "wipe",
     "clock_jump",
     "delusion",
+    "snare",
 )
 BY_WORD = ("failover", "config")  # drawn by no seed: by an operator's word, what is promised changes
 REJOINS = ("kill_server", "kill_postmaster", "kill_rewinder")  # the last one is drawn by no seed
-LYING = ("clock_jump", "delusion")
+LYING = ("clock_jump", "delusion", "snare")
 DURABILITIES = ("quorum", "strict", "async")
 FAULTS_S = 85.0
 UNKNOWN = 0.02  # of commits, all the time, where outcomes are unknown

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pgha.core.model import Position
 from pgha.core.voters import barrier, parse_names
+from tests.sim import recovery
 from tests.sim.wal import Branch, Data
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class SimPg:
         self.upstream: tuple[str, str] | None = None
         self.names_text = barrier()
         self.defined = True
+        self.target: Branch | None = None  # recoveryTargetTLI: of this life
         self.receiver: Stream | None = None
         self.senders: list[Stream] = []
         self.replayed = 0
@@ -112,7 +114,11 @@ class SimPg:
         self.upstream, self.names_text, self.answered_names = None, barrier(), barrier()
         self.defined, self.waiting, self.safe_lsn, self.safe_rule = True, [], 0, BARRIER
         self.data.clean = None
-        self.node.trace("pg-start")
+        self.target = recovery.target_at_start(self.data)
+        self.node.trace("pg-start", f"target {self.target.timeline}" if self.target else "FATAL: not a child")
+        if self.target is None:
+            self.later(self.world.span(0.02, 0.1), self.gone, "exit 1")
+            return
         self.later(self.world.span(0.08, 0.4, tail=0.1, upto=3.0), self._up)
 
     def _up(self) -> None:
@@ -190,13 +196,13 @@ class SimPg:
         assert data is not None
         if self.stopping or self.state is not State.STANDBY:
             return
-        number = data.branch.timeline + 1
-        while number in data.histories:
-            number += 1
-        branch = Branch(number, data.branch, data.lsn, data.lsn, self.node.name)
+        assert self.target is not None
+        number = recovery.newest(data, self.target.timeline) + 1
+        branch = Branch(number, self.target, data.lsn, data.lsn, self.node.name)  # its parent is what it aims at
         self.node.checks.on_promotion(self.node, branch)
         data.branch = branch
         data.learn(branch)
+        self.target = branch
         self.state, self.promoting = State.PRIMARY, False
         for stream in [*self.senders, *([self.receiver] if self.receiver else [])]:
             stream.drop(self, silently=False)
@@ -286,7 +292,7 @@ class SimPg:
         """WAL came and is flushed."""
         data = self.data
         assert data is not None
-        if (branch, lsn) != (data.branch, data.lsn):
+        if (branch, lsn) != (data.branch, data.lsn) and recovery.is_on(branch, self.target):
             self.node.checks.on_receive(self.node)
             data.branch, data.lsn = branch, lsn
             data.learn(branch)

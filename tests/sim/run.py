@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.sim.bugs import BUGS, planted
 from tests.sim.cluster import Cluster
 from tests.sim.faults import Faults
-from tests.sim.plan import FAULTS_S, KINDS, Plan, draw
+from tests.sim.plan import DURABILITIES, FAULTS_S, KINDS, Plan, draw, parse
 from tests.sim.quick import quick
+from tests.sim.shrink import Shrinker
 
 BACK_S = 15.0  # beyond H, until there is a primary
 WHOLE_S = 60.0  # until all others stream from it: a clone that failed is tried again at growing distance
@@ -35,12 +37,31 @@ class Verdict:
     tail: tuple[str, ...]
     rules: frozenset[str]
     recovered_s: float
+    bug: str = ""
+    live: bool = True
 
     def report(self, *flags: str) -> str:
-        """What a person needs to go on. flags: those of the command that the run was made with."""
+        """What a person needs to go on: the last lines, what broke, how to see it again, and it all made small.
+
+        flags: those of the command that the run was made with.
+        """
         assert self.failed is not None
+        invariant, what = self.failed
         again = " ".join(("python -m tests.sim.run --seed", str(self.plan.seed), *flags, "--trace"))
-        return "\n".join((*self.tail, f"seed {self.plan.seed}: {self.failed[0]}: {self.failed[1]}", f"again: {again}"))
+        small = f"small, for tests/sim/scenarios (or --plan FILE):\n{self.scenario()}"
+        return "\n".join((*self.tail, f"seed {self.plan.seed}: {invariant}: {what}", f"again: {again}", small))
+
+    def scenario(self) -> str:
+        """For tests/sim/scenarios: the failing run with as few faults as still break the same invariant."""
+        assert self.failed is not None
+        invariant, what = self.failed
+
+        def fails(plan: Plan) -> bool:
+            failed = play(plan, bug=self.bug, live=self.live).failed
+            return failed is not None and failed[0] == invariant
+
+        small = Shrinker(fails).shrink(self.plan, failed_at=self.simulated_s)
+        return f"# {invariant}: {what.splitlines()[0]}\n{small.text()}"
 
 
 def simulate(
@@ -80,6 +101,8 @@ def play(plan: Plan, *, bug: str = "", echo: Callable[[str], None] | None = None
             tail=tuple(world.tail),
             rules=frozenset(cluster.checks.rules),
             recovered_s=recovered_s,
+            bug=bug,
+            live=live,
         )
         for node in cluster.nodes.values():
             node.power_off()  # ends every task
@@ -125,6 +148,19 @@ def _flags(args: argparse.Namespace) -> list[str]:
     return found + (["--kinds", args.kinds] if args.kinds else [])
 
 
+def _plans(args: argparse.Namespace) -> Iterator[Plan]:
+    """What is asked for."""
+    if args.plan is not None:
+        yield parse(args.plan.read_text())
+        return
+    kinds = tuple(args.kinds.split(",")) if args.kinds else None
+    durability = args.durability
+    if args.bug:
+        kinds, durability = BUGS[args.bug].kinds or kinds, BUGS[args.bug].durability
+    for seed in [args.seed] if args.seed is not None else range(args.first, args.first + args.seeds):
+        yield draw(seed, durability=durability, until=args.seconds, kinds=kinds)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim.run", description="seeded runs of the simulator")
@@ -135,23 +171,14 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="every line of the trace")
     parser.add_argument("--seconds", type=float, default=FAULTS_S, help="how long faults go on")
     parser.add_argument("--kinds", default="", help=f"these faults, by commas: {', '.join(KINDS)}")
-    parser.add_argument("--durability", default="quorum", choices=("quorum", "strict", "async"))
+    parser.add_argument("--durability", default="quorum", choices=DURABILITIES)
+    parser.add_argument("--plan", type=Path, help="the run that this file describes")
     parser.add_argument("--go-on", action="store_true", help="do not stop at the first failing seed")
     args = parser.parse_args()
-    seeds = [args.seed] if args.seed is not None else range(args.first, args.first + args.seeds)
-    began, simulated, acks, failed, promotions, slowest = time.monotonic(), 0.0, 0, 0, 0, 0.0
-    for seed in seeds:
-        echo = print if args.trace else None
-        kinds = tuple(args.kinds.split(",")) if args.kinds else None
-        verdict = simulate(
-            seed,
-            bug=args.bug,
-            kinds=kinds,
-            faults_s=args.seconds,
-            echo=echo,
-            live=not args.bug,
-            durability=args.durability,
-        )
+    plans = list(_plans(args))
+    began, simulated, acks, failed, promotions, slowest = time.process_time(), 0.0, 0, 0, 0, 0.0
+    for plan in plans:
+        verdict = play(plan, bug=args.bug, echo=print if args.trace else None, live=not args.bug or BUGS[args.bug].live)
         simulated, acks = simulated + verdict.simulated_s, acks + verdict.acks
         promotions, slowest = promotions + verdict.promotions, max(slowest, verdict.recovered_s)
         if verdict.failed:
@@ -159,10 +186,10 @@ def main() -> int:
             print(verdict.report(*_flags(args)))
             if not args.go_on:
                 break
-    took = time.monotonic() - began
+    took = time.process_time() - began
     print(
-        f"{len(seeds)} seeds, {failed} failed; {simulated / 3600:.2f} simulated hours in {took:.1f} s"
-        f" ({simulated / max(took, 1e-9):.0f} times as fast); {acks} acknowledgements, {promotions} promotions,"
+        f"{len(plans)} runs, {failed} failed; {simulated / 3600:.2f} simulated hours in {took:.1f} s of one"
+        f" core ({simulated / max(took, 1e-9):.0f} times as fast); {acks} acknowledgements, {promotions} promotions,"
         f" slowest recovery {slowest:.2f} s"
     )
     return 1 if failed else 0

@@ -14,15 +14,21 @@ from pgha.core.server import DataIdentity, Running, ServerView, Walsender
 from pgha.core.voters import barrier
 from pgha.errors import Refused
 from pgha.ports import GuardLink, ServerStart, ServerTrouble
-from tests.sim.postgres import NUDGE_RECORD, SimPg, State
-from tests.sim.wal import Data, common
+from tests.sim import copying
+from tests.sim.postgres import NUDGE_RECORD, State
+from tests.sim.wal import Data
 
 if TYPE_CHECKING:
     from tests.sim.node import Node
     from tests.sim.world import Process
 
-LOOK_S, PROBE_S, SEAL_S, PREPARE_S, PROMOTE_S, NAMES_S, STOP_S = 0.5, 1.0, 2.0, 2.0, 8.0, 3.0, 30.0
+LOOK_S, PROBE_S, SEAL_S, PREPARE_S, PROMOTE_S, NAMES_S = 0.5, 1.0, 2.0, 2.0, 8.0, 3.0
 ORDER = ServerStart(argv=("postgres",), env={}, data_dir="", log_file="")
+
+
+def told(data: Data) -> tuple[int, ...]:
+    """Timelines whose history file says something."""
+    return tuple(sorted(n for n, branch in data.histories.items() if branch is not None and branch.parent is not None))
 
 
 class SimServer:
@@ -39,7 +45,8 @@ class SimServer:
         self._job, self._job_failed = "", ""
         self.on_clone: Callable[[DataIdentity], object] = lambda identity: None
 
-    def _wait(self, low: float, high: float, *, tail: float = 0.0, upto: float = 0.0) -> None:
+    def wait(self, low: float, high: float, *, tail: float = 0.0, upto: float = 0.0) -> None:
+        """A call takes its time."""
         self.world.me().wait(self.world.span(low, high, tail=tail, upto=upto))
 
     def _serves(self, *, new: bool = False) -> bool:
@@ -80,7 +87,7 @@ class SimServer:
     def _ask(self, view: ServerView) -> ServerView:
         began_s, pg = self.node.clock.now_s(), self.pg
         last = self._last
-        self._wait(0.0005, 0.004, tail=0.005, upto=LOOK_S)
+        self.wait(0.0005, 0.004, tail=0.005, upto=LOOK_S)
         if not pg.stopping and self._serves() and pg.data is not None:
             return self._answer(view, pg.data, began_s)
         before = replace(last, job=view.job, job_failed=view.job_failed, exits=view.exits, checkpoints=view.checkpoints)
@@ -88,7 +95,7 @@ class SimServer:
             return replace(before, running=Running.STOPPING, stop_asked_s=before.stop_asked_s or began_s)
         starting = pg.state is State.STARTING and not pg.hung
         if not starting:
-            self._wait(LOOK_S, LOOK_S)
+            self.wait(LOOK_S, LOOK_S)
         answered_s = began_s if starting and before.answered_s else before.answered_s
         return replace(before, answered_s=answered_s, why="no answer")
 
@@ -100,7 +107,7 @@ class SimServer:
         senders = tuple(
             Walsender(s.name, "streaming" if s.streaming else "catchup", s.flushed, int(s.counts)) for s in pg.senders
         )
-        position = data.position
+        position, receiving = data.position, not primary and pg.receiver is not None
         return ServerView(
             Running.PRIMARY if primary else Running.STANDBY,
             since_s=view.since_s,
@@ -113,19 +120,21 @@ class SimServer:
             position=position,
             replay=position if primary else Position(position.timeline, pg.replayed),
             upstream_epoch=parsed[1] if parsed and not primary else 0,
-            receiving=not primary and pg.receiver is not None,
+            receiving=receiving,
             names=pg.names_text,
             walsenders=senders if primary else (),
             answered_s=began_s,
+            heard_s=began_s if receiving else self._last.heard_s,
+            histories=() if primary or receiving else told(data),
         )
 
     def probe(self) -> bool:
         """A new connection."""
-        self._wait(0.001, 0.01)
+        self.wait(0.001, 0.01)
         if self._serves(new=True):
             return True
         if self.pg.hung:
-            self._wait(PROBE_S, PROBE_S)
+            self.wait(PROBE_S, PROBE_S)
         return False
 
     def identity(self) -> DataIdentity | None:
@@ -142,13 +151,14 @@ class SimServer:
     def start(self, *, catch_up: str = "", without: tuple[int, ...] = ()) -> None:
         """A sealed start; a rewound directory gets its source, under a name that counts for nothing."""
         self._promoting, self._stop_asked = 0, (0, 0.0)
-        self._wait(0.002, 0.01)
+        self.wait(0.002, 0.01)
         try:
             if self.pg.data is not None and not self.pg.tree:
-                own = self.pg.data.branch
-                known = {own.timeline, *(t for t, _ in own.forks())}
-                self.pg.data.histories -= set(without)
-                self.pg.data.histories &= known  # fillers of a claim without promotion
+                data, own = self.pg.data, self.pg.data.branch.timeline
+                for number in [
+                    n for n, branch in data.histories.items() if n in without or (branch is None and n > own)
+                ]:
+                    del data.histories[number]  # fillers of a claim without promotion, and what was given up
             self.link.start(ORDER)
             if catch_up:
                 self.pg.upstream = (catch_up, f"{self.node.name}-catch-up")
@@ -167,7 +177,7 @@ class SimServer:
         """What pg_control says."""
         if self.pg.data is None or self.pg.data.clean is None:
             return None
-        self._wait(0.005, 0.02)
+        self.wait(0.005, 0.02)
         return self.pg.data.clean if self.pg.data is not None else None
 
     # -- sealing and following -----------------------------------------------------------------------------------
@@ -189,7 +199,7 @@ class SimServer:
         self.link.signal("SIGHUP")
         self.cut()
         while self.world.now < until:
-            self._wait(0.002, 0.006, tail=0.01, upto=SEAL_S)
+            self.wait(0.002, 0.006, tail=0.01, upto=SEAL_S)
             if not self._serves(new=True) or self.pg.data is None:
                 continue
             if self.pg.state is not State.STANDBY:
@@ -215,6 +225,7 @@ class SimServer:
         if self.pg.state is State.STANDBY and self.pg.upstream != (holder, name):
             self.cut()
             self.pg.upstream = (holder, name)
+        self._last = replace(self._last, heard_s=self.node.clock.now_s())
 
     # -- promotion and names -------------------------------------------------------------------------------------
 
@@ -228,26 +239,28 @@ class SimServer:
         self.link.signal("SIGHUP")
         self.pg.set_names(names)
         self.fill_histories(epoch)
-        self._wait(0.004, 0.03)
+        self.wait(0.004, 0.03)
         return self._serves(new=True) and self.pg.names_text == names
 
     def fill_histories(self, epoch: int) -> None:
         """So that PostgreSQL takes the epoch for its timeline."""
         if self.pg.data is not None:
-            self.pg.data.histories.update(range(2, epoch))
+            data = self.pg.data
+            for number in range(data.branch.timeline + 1, epoch):
+                data.histories.setdefault(number, None)
 
     def promote(self, epoch: int) -> tuple[Position, tuple[tuple[int, int], ...]] | None:
         """Asked for once for each start."""
         pg, until = self.pg, self.world.now + PROMOTE_S / self.node.clock.rate
         life = pg.life
-        self._wait(0.001, 0.005)
+        self.wait(0.001, 0.005)
         if not self._serves():
             return None
         if self._promoting != epoch:
             pg.promote()
             self._promoting = epoch
         while pg.state is not State.PRIMARY:
-            self._wait(0.002, 0.004)
+            self.wait(0.002, 0.004)
             if pg.life != life or not self._serves() or self.world.now > until:
                 return None
         assert pg.data is not None
@@ -268,7 +281,7 @@ class SimServer:
             return False
         self.link.signal("SIGHUP")
         self.pg.set_names(names)
-        self._wait(0.004, 0.02)
+        self.wait(0.004, 0.02)
         if not self._serves(new=True):
             return False
         if self.pg.state is State.PRIMARY:
@@ -281,7 +294,7 @@ class SimServer:
         self.link.signal("SIGHUP")
         pg.set_names(barrier())
         while self.world.now < until:
-            self._wait(0.002, 0.006)
+            self.wait(0.002, 0.006)
             if not self._serves(new=True):
                 continue
             if pg.defined and not any(s.counts for s in pg.senders):
@@ -293,7 +306,7 @@ class SimServer:
 
     def wal_end(self) -> int | None:
         """Flushed."""
-        self._wait(0.0005, 0.003)
+        self.wait(0.0005, 0.003)
         return self.pg.data.lsn if self._serves() and self.pg.data else None
 
     # -- in the background ---------------------------------------------------------------------------------------
@@ -314,11 +327,11 @@ class SimServer:
 
     def begin_clone(self, holder: str, *, keep: str = "") -> None:
         """In a task of the agent's."""
-        self._begin("cloning", lambda: self._clone(holder))
+        self._begin("cloning", lambda: copying.clone(self, holder))
 
     def begin_rewind(self, holder: str) -> None:
         """As above."""
-        self._begin("rewinding", lambda: self._rewind(holder))
+        self._begin("rewinding", lambda: copying.rewind(self, holder))
 
     def _begin(self, name: str, work: Callable[[], None]) -> None:
         if self._job:
@@ -334,59 +347,7 @@ class SimServer:
         finally:
             self._job = ""
 
-    def _source(self, holder: str) -> SimPg:
-        there = self.node.cluster.nodes[holder].pg
-        links = self.node.cluster.links
-        reachable = links.up(self.node.name, holder) and links.up(holder, self.node.name)
-        serves = there.state in (State.STANDBY, State.PRIMARY) and not there.stopping and not there.hung
-        if not reachable or not serves or there.data is None or there.node.held:
-            raise OSError(f"{holder} can't be reached")
-        return there
-
-    def _clone(self, holder: str) -> None:
-        self._stop()
-        self._source(holder)
-        self._wait(0.3, 1.5, tail=0.1, upto=6.0)
-        there = self._source(holder)
-        assert there.data is not None
-        fresh = Data(self.node.new_inode(), there.data.branch, there.data.lsn)
-        fresh.learn(fresh.branch)
-        self._wait(0.01, 0.05)
-        self.on_clone(DataIdentity(1, fresh.inode, "system"))
-        if not self.pg.tree:
-            self.pg.data = fresh
-            self.node.trace("cloned", holder)
-
-    def _rewind(self, holder: str) -> None:
-        self._stop()
-        mine = self.pg.data
-        if mine is None or self.pg.tree:
-            raise OSError("nothing to rewind")
-        mine.torn = True
-        self._source(holder)
-        self._wait(0.2, 0.8, tail=0.1, upto=3.0)
-        there = self._source(holder)
-        if there.data is None or self.pg.data is not mine or self.pg.tree:
-            raise OSError("nothing to rewind")
-        mine.torn = False
-        if there.state is State.PRIMARY and not there.data.branch.checkpointed:
-            return  # 13 to 15: "no rewind required"
-        mine.needs = (there.data.branch, there.data.lsn)
-        mine.branch, mine.lsn = common(mine.branch, mine.lsn, there.data.branch, there.data.lsn)
-        mine.histories, mine.clean = set(), None
-        mine.learn(there.data.branch)
-        self.node.trace("rewound", holder)
-
-    def _stop(self) -> None:
-        until = self.world.now + STOP_S
-        if self.link.state().postmaster:
-            self.link.signal("SIGINT")
-        while self.link.state().postmaster and self.world.now < until:
-            self._wait(0.02, 0.02)
-        if not self.link.kill_tree(deadline_s=self.node.clock.now_s() + 5.0):
-            raise OSError("the server could not be stopped")
-
     def settle(self, *, primary: bool) -> tuple[str, ...]:
         """Slots are no matter here."""
-        self._wait(0.001, 0.01)
+        self.wait(0.001, 0.01)
         return ()

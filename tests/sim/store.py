@@ -56,6 +56,7 @@ class StoreService:
         self.odds = Odds()
         self.stalled_until = 0.0
         self.term = 1
+        self.snare: Callable[[Sequence[Write]], float | None] | None = None  # how late these writes are to land
         self.on_landed: Landed = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
 
@@ -107,7 +108,11 @@ class SimStore:
         fate = "late" if draw < odds.late else "lost" if draw < odds.late + odds.lost else None
         if fate is None and world.chance(odds.reply_lost):
             fate = "reply"
+        late = self.service.snare(writes) if self.service.snare is not None else None
         what = (tuple(guards), tuple(writes))
+        if late is not None:
+            world.after(late, self.service.land, self.node, sent, *what)
+            fate = "lost"
         answer = self._ask(self._left(deadline_s), lambda: self.service.land(self.node, sent, *what), fate or "ok")
         return answer if isinstance(answer, Committed | Conflict) else Unknown("no answer")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.sim import recovery
 from tests.sim.postgres import BARRIER, SENDER_TIMEOUT_S, Names, SimPg, State
 from tests.sim.wal import Branch, limit_on
 
@@ -36,8 +37,19 @@ class Stream:
         self._held: list[tuple[SimPg, SimPg, Callable[[], None]]] = []
         sender.senders.append(self)
         receiver.receiver = self
-        self._travel(receiver, sender, self._reported(receiver.data.lsn))
+        self._greets()
         self._look_after()
+
+    def _greets(self) -> None:
+        """The walreceiver has the history files; the startup process looks at them, and the first report goes out."""
+        receiver, sender = self.receiver, self.sender
+        assert receiver.data is not None
+        receiver.later(self.world.span(0.0002, 0.005), recovery.rescan, receiver)
+        lsn = receiver.data.lsn
+        delay = self.world.span(0.0005, 0.006, tail=0.05, upto=0.3)
+        receiver.later(delay, lambda: self._travel(receiver, sender, self._reported(lsn)))
+        if sender.node.cluster.connected is not None:
+            sender.node.cluster.connected(sender.node)
 
     def confirmed(self, lsn: int) -> bool:
         """Has the walsender heard of this flush?"""
@@ -89,6 +101,11 @@ class Stream:
     def _deliver(self, branch: Branch, lsn: int) -> None:
         data = self.receiver.data
         assert data is not None
+        if not recovery.is_on(branch, self.receiver.target):
+            recovery.rescan(self.receiver)
+            if not recovery.is_on(branch, self.receiver.target):
+                self.drop(self.receiver, silently=False)
+                return
         if limit_on(branch, lsn, data.branch) is not None and data.lsn <= lsn:
             self.receiver.receive(branch, lsn)
         self._travel(self.receiver, self.sender, self._reported(data.lsn))
@@ -147,6 +164,8 @@ def try_to_connect(node: Node) -> None:
     """What a walreceiver does again and again while primary_conninfo is set."""
     pg = node.pg
     wants = pg.state in (State.STARTING, State.STANDBY) and not pg.stopping and pg.receiver is None
+    if wants:
+        recovery.rescan(pg)
     if wants and pg.upstream is not None and pg.data is not None:
         holder, name = pg.upstream
         there = node.cluster.nodes[holder].pg
@@ -170,7 +189,6 @@ def _accepted(pg: SimPg, there: SimPg) -> bool:
     if any(s.receiver is pg for s in there.senders):
         return False
     theirs, mine = there.data, pg.data
-    known = {theirs.branch.timeline, *(t for t, _ in theirs.branch.forks())}
-    if mine.branch.timeline not in known:
+    if not recovery.fetch_histories(pg, theirs) or not recovery.is_known(pg, theirs):
         return False
     return mine.branch is not theirs.branch or mine.lsn <= theirs.lsn

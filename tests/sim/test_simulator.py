@@ -64,7 +64,7 @@ def test_a_rewind_whose_agent_is_killed_breaks_no_promise() -> None:
 def test_a_planted_bug_is_seen_by_the_invariant_of_its_layer(bug: str) -> None:
     seen: list[str] = []
     for seed in range(BUG_SEEDS):
-        verdict = simulate(seed, bug=bug, faults_s=BUG_FAULTS_S, live=False)
+        verdict = simulate(seed, bug=bug, faults_s=BUG_FAULTS_S, live=BUGS[bug].live)
         if verdict.failed is None:
             continue
         seen.append(f"seed {seed}: {verdict.failed[0]}: {verdict.failed[1]}")

@@ -56,7 +56,7 @@ def common(a: Branch, a_lsn: int, b: Branch, b_lsn: int) -> tuple[Branch, int]:
 
 @dataclass(slots=True, eq=False)
 class Data:
-    """A data directory: survives every crash. histories: numbers whose history file lies in pg_wal.
+    """A data directory: survives every crash. histories: the history files in pg_wal, by number; None for an empty one.
 
     clean: after a clean shutdown as primary, just beyond the start of the shutdown checkpoint record.
     needs: rewound, and not consistent before it has its source's WAL up to there.
@@ -66,7 +66,7 @@ class Data:
     inode: int
     branch: Branch
     lsn: int
-    histories: set[int] = field(default_factory=set)
+    histories: dict[int, Branch | None] = field(default_factory=dict)
     clean: Position | None = None
     needs: tuple[Branch, int] | None = None
     torn: bool = False
@@ -87,6 +87,6 @@ class Data:
     def learn(self, branch: Branch) -> None:
         """The history files of a branch come along with its WAL."""
         here: Branch | None = branch
-        while here is not None and here.timeline not in self.histories:
-            self.histories.add(here.timeline)
+        while here is not None and self.histories.get(here.timeline) is not here:
+            self.histories[here.timeline] = here
             here = here.parent
