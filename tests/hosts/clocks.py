@@ -1,9 +1,10 @@
 """A host whose clocks can be moved: a small library that every program of it loads first, and a file that steers it.
 
 Wall clock and running clocks (CLOCK_MONOTONIC, CLOCK_BOOTTIME) each get an offset, at once and for all programs that
-use the C library; Go's do not, so etcd keeps the true time. Waits for a moment of a clock are moved with it, a timerfd
-becomes a thread that asks the moved clock, so a host that is stopped and whose running clocks are put back by as long
-has slept as a virtual machine that its hypervisor paused. May import `lab`, `shell`. Needs a C compiler.
+use the C library and are not root's; Go's do not, so etcd keeps the true time. Waits for a moment of a clock are
+moved with it, a timerfd becomes a thread that asks the moved clock, so a host that is stopped and whose running
+clocks are put back by as long has slept as a virtual machine that its hypervisor paused. May import `lab`, `shell`.
+Needs a C compiler.
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ SOURCE = r"""
 static volatile int64_t *moved; /* nanoseconds: wall clock, running clocks */
 static const int64_t none[2];
 
+/* root's programs, the host's own systemd among them, keep the true time (asked once a program) */
+static int is_true(void) {
+    static int known = -1;
+    if (known < 0) known = geteuid() == 0;
+    return known;
+}
 static int64_t offset(clockid_t c) {
+    if (is_true()) return 0;
     if (!moved) {
         int fd = open("/var/lib/moved-clocks/offsets", O_RDONLY | O_CLOEXEC);
         void *at = fd < 0 ? MAP_FAILED : mmap(0, 16, PROT_READ, MAP_SHARED, fd, 0);
@@ -119,6 +127,9 @@ static void *tick(void *it) {
     }
 }
 int timerfd_create(clockid_t c, int flags) {
+    static int (*real)(clockid_t, int);
+    if (!real) real = dlsym(RTLD_NEXT, "timerfd_create");
+    if (is_true()) return real(c, flags);
     int fd = eventfd(0, (flags & TFD_NONBLOCK ? EFD_NONBLOCK : 0) | (flags & TFD_CLOEXEC ? EFD_CLOEXEC : 0));
     if (fd < 0 || how_many == 64) return -1;
     struct timer *t = &timers[how_many++];
@@ -129,10 +140,13 @@ int timerfd_create(clockid_t c, int flags) {
     return fd;
 }
 int timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itimerspec *old) {
-    (void)old;
+    static int (*real)(int, int, const struct itimerspec *, struct itimerspec *);
+    if (!real) real = dlsym(RTLD_NEXT, "timerfd_settime");
+    if (is_true()) return real(fd, flags, new, old);
     for (int i = 0; i < how_many; i++)
         if (timers[i].fd == fd) {
             uint64_t seen;
+            if (new->it_value.tv_sec > 4000000000LL) return 0; /* never */
             int64_t at = new->it_value.tv_sec * 1000000000LL + new->it_value.tv_nsec;
             timers[i].at = 0;
             int was = fcntl(fd, F_GETFL);

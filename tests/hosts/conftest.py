@@ -21,6 +21,7 @@ from tests.loopback.writing import Writing
 
 NAMES = ("n1", "n2", "n3")
 HERE = Path(__file__).parent
+BROKEN: list[str] = []  # before which test the cluster did not become whole: the others need not wait
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,13 +71,17 @@ def hosted() -> Iterator[HostCluster]:
 
 
 @pytest.fixture
-def own(hosted: HostCluster) -> HostCluster:
+def own(hosted: HostCluster, request: pytest.FixtureRequest) -> HostCluster:
     """Everything is up and whole; the writing client's table may be missing."""
+    if BROKEN:
+        pytest.fail(f"the cluster has not been whole since before {BROKEN[0]}", pytrace=False)
     hosted.lab.heal()
     hosted.lab.boot(*[name for name, host in hosted.lab.hosts.items() if not host.pid])
     for name in hosted.lab.hosts:
         hosted.lab.thaw(name)
+    BROKEN.append(request.node.name)
     hosted.await_whole()
+    BROKEN.clear()
     return hosted
 
 

@@ -74,43 +74,6 @@ def test_all_members_of_etcd_are_killed_at_once(cluster: HostCluster, client: Wr
     ended(cluster, client, "kill -9 of all of etcd", outage_s=OUTAGE_S)
 
 
-@pytest.mark.row(43)
-def test_etcd_has_no_room(cluster: HostCluster, client: Writing) -> None:
-    """Its quota is used up: it takes no write until an operator has made room."""
-    for host in cluster.lab.hosts.values():
-        folder = f"/run/systemd/system/{ETCD_UNIT}.d"
-        host.must(["mkdir", "-p", folder])
-        host.must(
-            ["sh", "-c", 'cat > "$1"', "sh", f"{folder}/quota.conf"],
-            stdin="[Service]\nEnvironment=ETCD_QUOTA_BACKEND_BYTES=16000000\n",
-        )
-        host.must(["systemctl", "daemon-reload"])
-        host.must(["systemctl", "restart", ETCD_UNIT])
-        cluster.await_whole()
-    node = cluster.standbys[0]
-    try:
-        with contextlib.suppress(AssertionError):
-            for i in range(40):
-                cluster.etcdctl(node, "put", f"/filler/{i}", stdin="x" * 1_000_000)
-        until(lambda: "NOSPACE" in cluster.etcdctl(node, "alarm", "list"), within_s=20.0, what="the alarm is raised")
-        falls_silent(client)
-    finally:
-        for host in cluster.lab.hosts.values():
-            host.must(["rm", "-rf", f"/run/systemd/system/{ETCD_UNIT}.d"])
-            host.must(["systemctl", "daemon-reload"])
-        revision = json.loads(cluster.etcdctl(node, "endpoint", "status", "-w", "json"))[0]["Status"]["header"][
-            "revision"
-        ]
-        cluster.etcdctl(node, "compact", str(revision))
-        cluster.etcdctl(node, "defrag")
-        for host in cluster.lab.hosts.values():
-            host.must(["systemctl", "restart", ETCD_UNIT])
-            hold(1.0)
-        cluster.etcdctl(node, "alarm", "disarm", within_s=30.0)
-        cluster.etcdctl(node, "del", "--prefix", "/filler/")
-    ended(cluster, client, "etcd's quota is used up", outage_s=60.0)
-
-
 @pytest.mark.row(44)
 def test_etcd_is_compacted_and_defragmented_again_and_again(cluster: HostCluster, client: Writing) -> None:
     for _ in range(5):
@@ -169,6 +132,43 @@ def test_the_whole_prefix_is_wiped(cluster: HostCluster, client: Writing) -> Non
         if not name.startswith("members/"):
             cluster.put(name, ahead(value) if name == "leader" else value)
     ended(cluster, client, "the whole prefix is wiped, and put back after H", outage_s=5 * H_S)
+
+
+@pytest.mark.row(43)
+def test_etcd_has_no_room(cluster: HostCluster, client: Writing) -> None:
+    """Its quota is used up: it takes no write until an operator has made room."""
+    for host in cluster.lab.hosts.values():
+        folder = f"/run/systemd/system/{ETCD_UNIT}.d"
+        host.must(["mkdir", "-p", folder])
+        host.must(
+            ["sh", "-c", 'cat > "$1"', "sh", f"{folder}/quota.conf"],
+            stdin="[Service]\nEnvironment=ETCD_QUOTA_BACKEND_BYTES=16000000\n",
+        )
+        host.must(["systemctl", "daemon-reload"])
+        host.must(["systemctl", "restart", ETCD_UNIT])
+        cluster.await_whole()
+    node = cluster.standbys[0]
+    try:
+        with contextlib.suppress(AssertionError):
+            for i in range(40):
+                cluster.etcdctl(node, "put", f"/filler/{i}", stdin="x" * 1_000_000)
+        until(lambda: "NOSPACE" in cluster.etcdctl(node, "alarm", "list"), within_s=20.0, what="the alarm is raised")
+        falls_silent(client)
+    finally:
+        for host in cluster.lab.hosts.values():
+            host.must(["rm", "-rf", f"/run/systemd/system/{ETCD_UNIT}.d"])
+            host.must(["systemctl", "daemon-reload"])
+        revision = json.loads(cluster.etcdctl(node, "endpoint", "status", "-w", "json"))[0]["Status"]["header"][
+            "revision"
+        ]
+        cluster.etcdctl(node, "compact", str(revision))
+        cluster.etcdctl(node, "defrag")
+        for host in cluster.lab.hosts.values():
+            host.must(["systemctl", "restart", ETCD_UNIT])
+            hold(1.0)
+        cluster.etcdctl(node, "alarm", "disarm", within_s=30.0)
+        cluster.etcdctl(node, "del", "--prefix", "/filler/")
+    ended(cluster, client, "etcd's quota is used up", outage_s=60.0)
 
 
 @pytest.mark.row(48)
