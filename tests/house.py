@@ -47,7 +47,7 @@ GUARD_KNOWS = ("pgha.watchdog.guard*", "pgha.watchdog", "pgha.errors.*")
 _ADAPTERS = "adapters/*.py"
 _LOCAL = ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", *GUARD, "watchdog/main.py")
 # An operator's move waits, with a deadline.
-_MOVES = ("switchover", "status", "bootstrap", "procs", "demo", "drill*")
+_MOVES = ("switchover", "status", "bootstrap", "procs", "demo", "drill*", "logs")
 _WAITING = tuple(f"ops/{n}.py" for n in _MOVES)
 _LINK = "watchdog/link.py"  # the agent's end of the pipe to its guard
 _CLOCKED = (_ADAPTERS, *GUARD, _LINK, "watchdog/main.py", "watchdog/agent_main.py", "cli/*.py", *_PROCESSES, *_WAITING)
@@ -59,7 +59,7 @@ _CHANCE = (
     *(f"ops/{n}.py" for n in ("bootstrap", "etcd_changes", "fleet", "host_fleet", "newdata", "switchover")),
 )
 # The local half of the moves: looks at /proc and at the files of nodes on this machine.
-_THIS_MACHINE = ("ops/procs.py", "ops/local_nodes.py", "ops/preflight.py", "ops/demo.py", "ops/local_logs.py")
+_THIS_MACHINE = ("ops/procs.py", "ops/local_nodes.py", "ops/preflight.py", "ops/demo.py")
 
 IMPORTS: dict[str, tuple[str, ...]] = {
     # third party; a module that stands nowhere here may be imported nowhere
@@ -87,6 +87,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "ops/status.py",
         "ops/demo.py",
         "ops/together.py",
+        "ops/logs.py",
         "cli/list.py",
     ),
     "concurrent": (),
@@ -115,6 +116,7 @@ _WALL_CLOCK = (
     "watchdog/agent_main.py",
     "watchdog/guard_log.py",
     "ops/bootstrap.py",
+    "ops/logs.py",
     "ops/status.py",
     "ops/switchover.py",
 )

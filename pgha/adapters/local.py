@@ -349,6 +349,25 @@ def _kill_session(child: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
+def lines_of(argv: Sequence[str], *, keep_open: bool) -> Iterator[str]:
+    """The lines a program of ours writes, until its end; ended when nobody reads on. keep_open: its standard input."""
+    child = subprocess.Popen(
+        list(argv),
+        cwd="/",
+        env={"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.PIPE if keep_open else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    try:
+        for raw in child.stdout:
+            yield raw.decode(errors="replace").rstrip("\n")
+    finally:
+        _kill_session(child)
+
+
 def interpreter() -> str:
     """The Python that runs us."""
     return sys.executable

@@ -262,6 +262,21 @@ class SshConnection:
         finally:
             timer.cancel()
 
+    def lines(self, user: str, argv: Sequence[str], *, within_s: float, silent_s: float) -> Iterator[str]:
+        """The lines a program writes, until its end; its standard input ends with the context or the connection.
+
+        Raises Unreachable when nothing comes for `silent_s`, or the connection is lost.
+        """
+        with self._channel(within_s) as channel:
+            channel.settimeout(silent_s)
+            channel.exec_command(command_line(argv, self._become(user), timeout_s=within_s, cwd="/"))
+            rest = b""
+            while part := channel.recv(1 << 16):
+                *whole, rest = (rest + part).split(b"\n")
+                yield from (line.decode(errors="replace") for line in whole)
+            if rest:
+                yield rest.decode(errors="replace")
+
     @contextlib.contextmanager
     def hold(self, user: str, path: str, within_s: float) -> Iterator[None]:
         """A lock on the directory for as long as the context, and the connection, lasts. Raises Busy, Refused."""

@@ -39,10 +39,12 @@ def history(
     if seen.down:
         raise StoreUnreachable("the store gave no answer", seen.down, target.command("list"))
     if epoch is not None:
-        from pgha.ops import local_logs
+        from pgha.cli import log_sources
+        from pgha.ops import logs
 
+        nodes, reader = log_sources.of(choice, (), follow=False, since=0.0, etcd=False)
         one = past.takeover(target, seen.records, epoch)
-        one = past.with_story(one, seen.records, local_logs.read(sources.state_dirs(choice)))
+        one = past.with_story(one, seen.records, logs.whole(nodes, reader))
         body, lines = render_history.one_as_dict(one), render_history.one_lines(one, render.console_width())
     else:
         all_of_them = past.history(target, seen.records, count)

@@ -34,6 +34,7 @@ COMMANDS = {
     "list": ("pgha.cli.list", "Show the cluster: roles, lag, voters, and what is wrong."),
     "explain": ("pgha.cli.explain", "Say why: each node's reasons, who is missing, what to do."),
     "history": ("pgha.cli.history", "Show past take-overs: when, why, how long."),
+    "logs": ("pgha.cli.logs", "The logs of all nodes in one stream, by time."),
     "switchover": ("pgha.cli.switchover", "Move the primary to another node, planned."),
     "failover": ("pgha.cli.failover", "Give the cluster a primary when it can't by itself."),
     "pause": ("pgha.cli.pause", "Leave all servers alone for a while, with a reason."),

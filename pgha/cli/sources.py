@@ -112,20 +112,6 @@ def target_of(choice: Choice) -> Target:
         raise UsageError(f"{path} is not a node file of pgha", str(e)) from e
 
 
-def state_dirs(choice: Choice) -> dict[str, str]:
-    """The nodes whose files lie on this machine: name to state directory."""
-    path, _ = find(choice)
-    if path.endswith(".json") or choice.node:
-        node = nodefile.parse(_read(path).decode())
-        return {node.node: node.state_dir}
-    found = inventory_at(path)
-    if found.local is None:
-        return {}
-    from pgha.ops import local_nodes
-
-    return {node.name: node.state_dir for node in local_nodes.load(found)}
-
-
 def own_dir(cluster: str) -> str:
     """Where this operator keeps what belongs to a cluster: certificates that let him ask its store."""
     return os.path.expanduser(os.environ.get("XDG_STATE_HOME") or "~/.local/state") + f"/pgha/{cluster}"

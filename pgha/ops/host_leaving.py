@@ -118,5 +118,5 @@ class HostLeaver:
     def forget(self) -> None:
         """pgha's own files outside the directories; pgha itself with the last cluster of the host."""
         node = self._node
-        self._run("rm", "-rf", "--", node.tls_dir, node.node_file_path, node.rotation_path)
+        self._run("rm", "-rf", "--", node.tls_dir, node.node_file_path)
         self._run("sh", "-c", SWEEP, "sh", NO_CLUSTER)

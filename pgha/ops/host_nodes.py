@@ -109,11 +109,6 @@ class HostNode:
         """cron(8) takes no file with a dot in its name."""
         return f"{CRON}/pgha-{self.cluster}"
 
-    @property
-    def rotation_path(self) -> str:
-        """logrotate's."""
-        return f"/etc/logrotate.d/pgha-{self.cluster}"
-
     def watchdog_argv(self) -> list[str]:
         """How its watchdog is started."""
         return [PGHA, "watchdog", "--node", self.node_file_path]

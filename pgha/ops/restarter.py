@@ -15,6 +15,7 @@ import sys
 import time
 
 from pgha.adapters.local import LocalHost
+from pgha.adapters.log_size import bound
 from pgha.errors import PghaError
 from pgha.ops.local_nodes import MARKER, LocalNode, sort_out
 from pgha.ops.procs import living
@@ -65,6 +66,8 @@ def round_once(root: str, host: LocalHost) -> None:
         if os.path.exists(node.down_file):
             continue
         running = sort_out(node, there)
+        for name in ("etcd.log", "watchdog.log"):
+            bound(f"{node.log_dir}/{name}")
         if node.name in etcd and not running["etcd"]:
             host.spawn(etcd[node.name], cwd=node.dir, log_file=f"{node.log_dir}/etcd.log")
         if not running["guard"]:

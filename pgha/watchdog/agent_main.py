@@ -20,6 +20,7 @@ from pgha import __version__, nodefile, records
 from pgha.adapters.etcd import EtcdStore
 from pgha.adapters.journal import Journal, start_watchdog
 from pgha.adapters.local import JsonKeep, SystemClock
+from pgha.adapters.log_size import keep_bounded
 from pgha.adapters.server import PostgresServer
 from pgha.core.decide import Rule
 from pgha.core.model import Tenure
@@ -89,6 +90,8 @@ class Loop:
         for name, body in (("lease", self.agent.renew), ("health", self.agent.check_health)):
             threading.Thread(target=self._beat, args=(body,), name=name, daemon=True).start()
         threading.Thread(target=self._hints, name="hint", daemon=True).start()
+        log = f"{self.node.state_dir}/postgresql.log"
+        threading.Thread(target=keep_bounded, args=(log,), name="log size", daemon=True).start()
         watch = threading.Thread(target=self._watch, name="watch", daemon=True)
         watch.start()
         while True:

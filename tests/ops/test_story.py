@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
 from pgha import render_history
 from pgha.core.model import Event, Position
-from pgha.ops import local_logs
 from pgha.ops.history import takeover, with_story
 from pgha.ops.story import MOST, Log, Story, tell
 from pgha.records import Records
@@ -133,11 +131,3 @@ def test_json_has_the_story_and_the_outage() -> None:
     assert body["outage_ms"] == pytest.approx(180.0, abs=0.5)
     assert body["story"][0] == {"at": T0, "node": "n1", "event": "server ended", "says": "its server ended: signal 9"}
     assert body["logs_unread"] == {"n3": "n3/watchdog.log: Permission denied"}
-
-
-def test_logs_are_read_with_the_ones_rotated_away_and_a_missing_one_says_so(tmp_path: Path) -> None:
-    for name, text in (("watchdog.log.1", "a\n"), ("watchdog.log", "b\n"), ("guard.log", "c\n")):
-        (tmp_path / name).write_text(text)
-    found = local_logs.read({"n1": str(tmp_path), "n2": str(tmp_path / "none")})
-    assert found["n1"] == Log("a\nb\n", "c\n")
-    assert "No such file" in found["n2"].problem
