@@ -11,7 +11,7 @@ import pytest
 
 from pgha import records, render_history
 from pgha.cli import main as cli
-from pgha.cli import sources
+from pgha.cli import log_sources, sources
 from pgha.core.model import Event, Position
 from pgha.errors import Exit, UsageError
 from pgha.ops import status
@@ -170,7 +170,7 @@ def test_the_command_says_it_and_ends_with_its_code(
 ) -> None:
     look = replace(seen(), records=_found(), down=down)
     monkeypatch.setattr(sources, "target_of", lambda choice: TARGET)
-    monkeypatch.setattr(sources, "state_dirs", lambda choice: {})
+    monkeypatch.setattr(log_sources, "of", lambda choice, names, **_more: ([], iter))
     monkeypatch.setattr(sources, "open_store", lambda access: None)
     monkeypatch.setattr(status, "gather", lambda *args, **more: look)
     assert cli.run(["history", *words]) == code
