@@ -132,6 +132,11 @@ KEYS = (
     Key("nodes.NAME.data_dir", "path", "postgres.data_dir", DIR, "/srv/postgres/data", "its data directory"),
     Key("nodes.NAME.priority", "whole number", "0", "0 to 1000", "100", "the higher one takes over among equals"),
     Key("nodes.NAME.nofailover", "true or false", "false", "not on all nodes", "true", "never becomes primary"),
+    Key("nodes.NAME.nosync", "true or false", "false", "-", "true", "never a voter: commits don't wait for it"),
+    Key(
+        "nodes.NAME.clonefrom", "true or false", "false", "-", "true", "other nodes are cloned from it, when it streams"
+    ),
+    Key("nodes.NAME.noloadbalance", "true or false", "false", "-", "true", "left out of `pgha dsn --ro`"),
     Key(
         "nodes.NAME.etcd_client_port",
         "whole number",

@@ -54,6 +54,9 @@ class NodeSpec:
     data_dir: str | None = None
     priority: int = 0
     nofailover: bool = False
+    nosync: bool = False
+    clonefrom: bool = False
+    noloadbalance: bool = False
     etcd_client_port: int = 2379
     etcd_peer_port: int = 2380
 

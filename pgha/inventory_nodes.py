@@ -148,6 +148,9 @@ def _one(report: Report, tree: Tree | None, name: str, postgres: PostgresSpec) -
         data_dir=section.read("data_dir", forms.directory, None) or postgres.data_dir,
         priority=section.read("priority", forms.whole(0, 1000), plain.priority),
         nofailover=section.read("nofailover", forms.flag, plain.nofailover),
+        nosync=section.read("nosync", forms.flag, plain.nosync),
+        clonefrom=section.read("clonefrom", forms.flag, plain.clonefrom),
+        noloadbalance=section.read("noloadbalance", forms.flag, plain.noloadbalance),
         etcd_client_port=section.read("etcd_client_port", forms.port, plain.etcd_client_port),
         etcd_peer_port=section.read("etcd_peer_port", forms.port, plain.etcd_peer_port),
     )

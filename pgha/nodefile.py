@@ -56,6 +56,9 @@ class NodeFile:
     superuser: str = "postgres"
     priority: int = 0
     nofailover: bool = False
+    nosync: bool = False
+    clonefrom: bool = False
+    noloadbalance: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     hba: tuple[str, ...] = ()
 

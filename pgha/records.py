@@ -1,6 +1,6 @@
 """Store JSON and core values, both ways. Junk becomes a `Problem`, never an exception and never a guess.
 
-May import `pgha.core` and `records_json` only.
+May import `pgha.core` and `records_*` only.
 Every value carries `schema`; an unknown schema is a problem, an unknown field is ignored (a newer node may write it).
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pgha.core.model import (
-    MAX_LAG,
+    Answer,
     Cluster,
     Event,
     Leader,
@@ -20,13 +20,20 @@ from pgha.core.model import (
     Order,
     Pause,
     Position,
+    Question,
     Rule,
     Seal,
     Settings,
     Tenure,
     format_lsn,
 )
-from pgha.records_json import SCHEMA, Reader, copy_of, dump, lsn_of, text_of
+from pgha.records_json import SCHEMA, Reader, copy_of, dump, lsn_of, pairs_of, text_of
+from pgha.records_settings import dump_answer as dump_answer
+from pgha.records_settings import dump_question as dump_question
+from pgha.records_settings import dump_settings as dump_settings
+from pgha.records_settings import parse_answer as parse_answer
+from pgha.records_settings import parse_question as parse_question
+from pgha.records_settings import parse_settings as parse_settings
 
 T = TypeVar("T")
 ROOT = "/pgha/"
@@ -58,6 +65,9 @@ class Records:
     history: Mapping[int, Event] = field(default_factory=dict)
     revisions: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    requests: Mapping[str, Order] = field(default_factory=dict)
+    question: Question | None = None
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
     def rev(self, key: str) -> int:
         """The key's revision, 0 when it is absent."""
@@ -127,6 +137,13 @@ def dump_member(v: Member) -> bytes:
             "written_at": round(v.written_at, 3),
             "standbys": {name: [state, format_lsn(lsn)] for name, (state, lsn) in v.standbys.items()},
             "kept": list(v.kept),
+            "nosync": v.nosync,
+            "clonefrom": v.clonefrom,
+            "noloadbalance": v.noloadbalance,
+            "settings": v.settings,
+            "refused": v.refused,
+            "pending": {name: list(pair) for name, pair in v.pending.items()},
+            "limits": dict(v.limits),
         }
     )
 
@@ -140,11 +157,6 @@ def dump_order(v: Order) -> bytes:
 def dump_cluster(v: Cluster) -> bytes:
     """The value of `cluster`."""
     return dump({name: getattr(v, name) for name in Cluster.__slots__})
-
-
-def dump_settings(v: Settings) -> bytes:
-    """The value of `config`."""
-    return dump({name: getattr(v, name) for name in Settings.__slots__})
 
 
 def dump_event(v: Event) -> bytes:
@@ -218,6 +230,7 @@ def parse_member(r: Reader) -> Member:
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"standbys: {pair!r}"[:120])
         standbys[text_of(name)] = (text_of(pair[0]), lsn_of(pair[1]))
+    limits = Reader(r.get("limits", dict, {}))
     return Member(
         node=r.get("node", str),
         incarnation=r.get("incarnation", str),
@@ -240,6 +253,13 @@ def parse_member(r: Reader) -> Member:
         written_at=r.get("written_at", float, 0.0),
         standbys=standbys,
         kept=tuple(text_of(name) for name in r.get("kept", list, [])),
+        nosync=r.get("nosync", bool, False),
+        clonefrom=r.get("clonefrom", bool, False),
+        noloadbalance=r.get("noloadbalance", bool, False),
+        settings=r.count("settings", 0),
+        refused=r.get("refused", str, ""),
+        pending=pairs_of(r, "pending"),
+        limits={text_of(name): limits.count(name) for name in limits.body},
     )
 
 
@@ -260,28 +280,14 @@ def parse_order(r: Reader) -> Order:
         gives_up=tuple(_parse_rule(x) for x in r.get("gives_up", list, [])),
         reason=r.get("reason", str, ""),
         for_s=r.get("for_s", float, 0.0),
+        begun_s=r.get("begun_s", float, 0.0),
+        data=r.get("data", str, ""),
     )
 
 
 def parse_cluster(r: Reader) -> Cluster:
     """Raises ValueError."""
     return Cluster(r.get("ident", str), r.get("system_identifier", str), r.get("created_at", float, 0.0))
-
-
-def parse_settings(r: Reader) -> Settings:
-    """Raises ValueError."""
-    value = Settings(
-        revision=r.count("revision", 0),
-        failover_after_s=r.get("failover_after_s", float),
-        durability=r.get("durability", str),
-        copies=r.count("copies", 0),
-        max_lag=r.count("max_lag", MAX_LAG),
-    )
-    if not 5.0 <= value.failover_after_s <= 300.0:
-        raise ValueError(f"failover_after_s: {value.failover_after_s} is not between 5 and 300")
-    if value.durability not in ("quorum", "strict", "async"):
-        raise ValueError(f"durability: {value.durability!r}"[:120])
-    return value
 
 
 def parse_event(r: Reader) -> Event:
@@ -315,51 +321,65 @@ def parse_value(key: str, value: bytes, parse: Callable[[Reader], T]) -> T | Pro
 def parse_snapshot(cluster: str, revision: int, entries: Mapping[str, tuple[bytes, int]]) -> Records:
     """All records under the cluster's prefix. `entries`: full key to (value, revision of its last change)."""
     root, problems = prefix(cluster), []
-    found: dict[str, object] = {}
-    members: dict[str, Member] = {}
-    history: dict[int, Event] = {}
+    found: dict[str, dict[str, object]] = {folder: {} for folder in ("", *_FOLDERS)}
     revisions: dict[str, int] = {}
-    single: dict[str, Callable[[Reader], object]] = {
-        "cluster": parse_cluster,
-        "config": parse_settings,
-        "leader": parse_leader,
-        "request": parse_order,
-    }
     for full, (value, key_revision) in entries.items():
         key = full.removeprefix(root)
         revisions[key] = key_revision
         folder, _, name = key.partition("/")
-        if key in single:
-            parsed = parse_value(key, value, single[key])
-        elif folder == "members":
-            parsed = parse_value(key, value, parse_member)
-            if isinstance(parsed, Member) and parsed.node != name:
-                parsed = Problem(key, f"says it is {parsed.node!r}"[:120])
-        elif folder == "history":
-            parsed = parse_value(key, value, parse_event)
-            if isinstance(parsed, Event) and str(parsed.epoch) != name:
-                parsed = Problem(key, f"says it is of epoch {parsed.epoch}")
+        if folder == "settings":
+            continue  # earlier revisions of `config`: for `pgha config history` alone
+        if key in _SINGLE:
+            folder, parsed = "", parse_value(key, value, _SINGLE[key])
+        elif folder in _FOLDERS:
+            parsed = parse_value(key, value, _FOLDERS[folder])
+            other = "" if isinstance(parsed, Problem) else _says(parsed)
+            if other not in ("", name):
+                who = f"of epoch {other}" if folder == "history" else repr(other)
+                parsed = Problem(key, f"says it is {who}"[:120])
         else:
             parsed = Problem(key, "not a key of pgha")
         if isinstance(parsed, Problem):
             problems.append(parsed)
-        elif isinstance(parsed, Member):
-            members[parsed.node] = parsed
-        elif isinstance(parsed, Event):
-            history[parsed.epoch] = parsed
         else:
-            found[key] = parsed
+            found[folder][key if not folder else name] = parsed
+    single = found[""]
     return Records(
         revision=revision,
-        cluster=found.get("cluster"),  # type: ignore[arg-type]  # `single` pairs each key with its parser
-        settings=found.get("config"),  # type: ignore[arg-type]
-        leader=found.get("leader"),  # type: ignore[arg-type]
-        order=found.get("request"),  # type: ignore[arg-type]
-        members=members,
-        history=history,
+        cluster=single.get("cluster"),  # type: ignore[arg-type]  # `_SINGLE` and `_FOLDERS` pair each with its parser
+        settings=single.get("config"),  # type: ignore[arg-type]
+        leader=single.get("leader"),  # type: ignore[arg-type]
+        order=single.get("request"),  # type: ignore[arg-type]
+        question=single.get("question"),  # type: ignore[arg-type]
+        members=found["members"],  # type: ignore[arg-type]
+        history={int(epoch): event for epoch, event in found["history"].items()},  # type: ignore[misc]
+        requests=found["requests"],  # type: ignore[arg-type]
+        answers=found["answers"],  # type: ignore[arg-type]
         revisions=revisions,
         problems=tuple(problems),
     )
+
+
+_SINGLE: dict[str, Callable[[Reader], object]] = {
+    "cluster": parse_cluster,
+    "config": parse_settings,
+    "leader": parse_leader,
+    "request": parse_order,
+    "question": parse_question,
+}
+_FOLDERS: dict[str, Callable[[Reader], object]] = {
+    "members": parse_member,
+    "history": parse_event,
+    "requests": parse_order,
+    "answers": parse_answer,
+}
+
+
+def _says(value: object) -> str:
+    """Whose key this value belongs under."""
+    if isinstance(value, Event):
+        return str(value.epoch)
+    return value.source if isinstance(value, Order) else getattr(value, "node", "")
 
 
 def rule_text(rule: Rule) -> str:

@@ -58,6 +58,26 @@ class Reader:
         return copy_of(self.get(name, str))
 
 
+def pairs_of(reader: Reader, name: str) -> dict[str, tuple[str, str]]:
+    """A map of texts to two texts each."""
+    found = {}
+    for key, pair in reader.get(name, dict, {}).items():
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise ValueError(f"{name}: {pair!r}"[:120])
+        found[text_of(key)] = (text_of(pair[0]), text_of(pair[1]))
+    return found
+
+
+def texts_of(reader: Reader, name: str) -> dict[str, str]:
+    """A map of texts to a text each; none when it is absent."""
+    found = {}
+    for key, text in reader.get(name, dict, {}).items():
+        if not isinstance(text, str):
+            raise ValueError(f"{name}: {text!r}"[:120])
+        found[text_of(key)] = text_of(text)
+    return found
+
+
 def text_of(value: object) -> str:
     """Half a character (a lone surrogate) can be neither shown nor written: UnicodeEncodeError, a ValueError."""
     text = str(value)

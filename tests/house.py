@@ -56,7 +56,13 @@ _CHANCE = (
     _ADAPTERS,
     "watchdog/agent_main.py",
     "cli/*.py",
-    *(f"ops/{n}.py" for n in ("bootstrap", "etcd_changes", "fleet", "host_fleet", "newdata", "switchover")),
+    *(
+        f"ops/{n}.py"
+        for n in (
+            *("bootstrap", "etcd_changes", "fleet", "host_fleet"),
+            *("newdata", "node_orders", "parameters", "switchover"),
+        )
+    ),
 )
 # The local half of the moves: looks at /proc and at the files of nodes on this machine.
 _THIS_MACHINE = ("ops/procs.py", "ops/local_nodes.py", "ops/preflight.py", "ops/demo.py")

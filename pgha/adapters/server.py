@@ -14,6 +14,7 @@ from pgha.adapters.server_health import Health
 from pgha.adapters.server_jobs import Jobs
 from pgha.adapters.server_log import ServerLog
 from pgha.adapters.server_names import Names
+from pgha.adapters.server_parameters import ServerParameters
 from pgha.core.model import Position, parse_lsn
 from pgha.core.server import DataIdentity, Running, ServerView
 from pgha.errors import Refused
@@ -39,6 +40,14 @@ class PostgresServer:
         with suppress(OSError):  # the next clone says why
             self.copies.finish_swap()
         self.names = Names(self.clock, sql=self._sql, connect=self._connect, reload=self._reload)
+        self.parameters = ServerParameters(
+            node,
+            clock,
+            self.files,
+            sql=self._sql,
+            runs=lambda: self.link.state().postmaster != 0,
+            reload=lambda: self.link.signal("SIGHUP"),
+        )
         self._session: Session | None = None
         self._last = ServerView(Running.DOWN)
         self._stop_asked: tuple[int, float] = (0, 0.0)
@@ -112,7 +121,7 @@ class PostgresServer:
             "user": self.node.superuser,
             "dbname": "postgres",
             "application_name": "pgha",
-            "options": "-c synchronous_commit=local -c log_statement=none",
+            "options": "-c synchronous_commit=local -c log_statement=none -c statement_timeout=0 -c lock_timeout=0",
         }
         return Session(conf.conninfo(parts | more), self.clock, deadline_s=deadline_s)
 

@@ -116,7 +116,7 @@ class ServerFiles:
         state = self.node.state_dir
         self.live_text = ""
         self.write_live(conf.live_conf())
-        replace_file(f"{state}/{conf.MAIN}", conf.main_conf(self.node).encode(), 0o600)
+        self.write_main()
         self.renew_hba()
         replace_file(f"{state}/pg_ident.conf", conf.ident_conf(self.node, user).encode(), 0o600)
         os.makedirs(self.node.socket_dir, mode=0o755, exist_ok=True)
@@ -134,6 +134,10 @@ class ServerFiles:
                 return False
         replace_file(path, text.encode(), 0o600)
         return True
+
+    def write_main(self) -> None:
+        """postgresql.conf, as the node's file has it."""
+        replace_file(f"{self.node.state_dir}/{conf.MAIN}", conf.main_conf(self.node).encode(), 0o600)
 
     def arm_standby(self) -> None:
         """standby.signal lies there: whoever starts this directory gets a read-only server."""

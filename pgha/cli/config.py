@@ -1,84 +1,240 @@
-"""`pgha config show` and `pgha config set`."""
+"""`pgha config`: show, set, edit, history, rollback."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pgha.cli import sources
-from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
-from pgha.errors import Exit, PghaError
+from pgha.cli.options import Choice, DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
+from pgha.cli.ordering import asked_by
+from pgha.errors import Exit, PghaError, UsageError
+
+if TYPE_CHECKING:
+    from pgha.ops.parameters import Ask
+    from pgha.ops.settings import By, Plan
+    from pgha.ops.status import Seen
+    from pgha.ops.target import Target
+    from pgha.ports import Clock, Store
 
 app = typer.Typer(
-    help="The settings of a running cluster: show them, change them.",
+    help="The settings of a running cluster, PostgreSQL's parameters among them: show them, change them.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
-    epilog="Example: pgha config show    Example: pgha config set copies=2",
+    epilog="Example: pgha config show    Example: pgha config set copies=2 work_mem=64MB",
 )
 READ_S = 2.0
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; config history shows it.")]
+EDIT_HEAD = """# The settings of {cluster}, revision {revision}. What is taken away gets its default again.
+# pgha's own:
+"""
+
+
+class _Work:
+    """One command's cluster, and the way from a plan to its being in force."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        self.target: Target = sources.target_of(choice)
+        self.clock: Clock = sources.clock()
+        self.store: Store = sources.open_store(self.target.store)
+
+    def look(self) -> Seen:
+        """What the store shows now."""
+        from pgha.ops import status
+
+        return status.gather(self.store, self.clock, self.target.cluster, timeout_s=READ_S)
+
+    def change(self, make: Callable[[Seen, Ask, By], Plan], *, reason: str, dry_run: bool) -> None:
+        """Check, show, ask, write, watch."""
+        from pgha.ops import parameters, settings
+
+        who, seen = asked_by(), self.look()
+        ask = parameters.asker(self.store, self.clock, self.target, seen, asked_by=who)
+        chosen = make(seen, ask, settings.By(who, round(time.time(), 3), reason))
+        if not sources.agreed(chosen.lines(self.target.cluster), self.choice, dry_run=dry_run):
+            return
+        settings.write(self.store, self.clock, self.target, chosen)
+        if not settings.await_force(self.store, self.clock, self.target, chosen.after):
+            why = f"after {settings.FORCE_S:g} s the primary's rules are not yet what the settings ask for"
+            raise PghaError("written, and not yet in force", why, self.target.command("list -w"), code=Exit.PARTIAL)
+        self._tell(chosen)
+
+    def _tell(self, chosen: Plan) -> None:
+        """What has come of it on the nodes."""
+        from pgha import render
+        from pgha.ops import settings
+
+        nodes = settings.Acknowledged((), {}, ())
+        if chosen.before.parameters != chosen.after.parameters:
+            nodes = settings.await_nodes(self.look, self.clock, self.target, chosen.after.revision)
+        if nodes.behind:
+            why = "; ".join(f"{name}: {said}" for name, said in nodes.behind.items())
+            step = self.target.command(f"config rollback {chosen.before.revision}")
+            raise PghaError("written, and not in force on every node", why, step, code=Exit.PARTIAL)
+        if self.choice.json:
+            body = {c.name: {"before": c.before, "after": c.after} for c in chosen.changes}
+            revision = {"revision": chosen.after.revision, "changes": body}
+            render.as_json({"schema_version": 1, **revision, "nodes": list(nodes.done), "silent": list(nodes.silent)})
+            return
+        print(f"in force: {', '.join(f'{c.name}={c.after or settings.DEFAULT}' for c in chosen.changes)}")
+        for name in nodes.silent:
+            print(f"{name} is silent; it takes revision {chosen.after.revision} when it is back")
+        members = self.look().records.members
+        for name, member in sorted(members.items()):
+            for parameter, (now, coming) in sorted(member.pending.items()):
+                print(f"{name} waits for its restart: {parameter} {now} -> {coming}")
 
 
 @app.command(epilog="Example: pgha config show    Example: pgha config show -o json")
 def show(
     ctx: typer.Context, inventory: InventoryOption = None, node: NodeOption = None, output: OutputOption = None
 ) -> None:
-    """Show the settings, in the form in which `set` takes them."""
+    """Show the settings, in the form in which `set` takes them, and what the nodes make of them."""
     from pgha import render
-    from pgha.ops import settings, status
+    from pgha.ops import settings
 
     choice = merged(ctx, inventory=inventory, node=node, output=output)
-    target = sources.target_of(choice)
-    seen = status.gather(sources.open_store(target.store), sources.clock(), target.cluster, timeout_s=READ_S)
-    found = settings.current(target, seen)
+    work = _Work(choice)
+    seen = work.look()
+    found = settings.current(work.target, seen)
     values = {setting.name: setting.text(found) for setting in settings.SETTINGS}
+    nodes, members = settings.acknowledged(work.target, seen, found.revision), seen.records.members
+    pending = {n: dict(m.pending) for n, m in sorted(members.items()) if m.pending}
     if choice.json:
-        body = {"cluster": target.cluster, "revision": found.revision, "settings": values}
-        render.as_json({"schema_version": 1, **body})
+        body = {"cluster": work.target.cluster, "revision": found.revision, "settings": values}
+        more = {
+            "parameters": dict(found.parameters),
+            "asked_by": found.asked_by,
+            "at": found.at,
+            "reason": found.reason,
+        }
+        said = {"in_force": list(nodes.done), "behind": dict(nodes.behind), "silent": list(nodes.silent)}
+        waits = {n: {p: list(pair) for p, pair in found.items()} for n, found in pending.items()}
+        render.as_json({"schema_version": 1, **body, **more, "nodes": said, "pending_restart": waits})
         return
     width = max(len(f"{name}={text}") for name, text in values.items())
     for setting in settings.SETTINGS:
         fixed = " (fixed while the cluster runs)" if setting.fixed else ""
         print(f"{setting.name}={values[setting.name]}".ljust(width) + f"  # {setting.meaning}{fixed}")
+    for name, value in found.parameters.items():
+        print(render.clean(f"{name}={value}").ljust(width) + "  # PostgreSQL")
+    for line in settings.node_lines(nodes, found, pending):
+        print(render.clean(line))
 
 
 @app.command(
     name="set",
-    epilog="Example: pgha config set durability=async max_lag=1MB copies=0    Example: pgha config set copies=2 -y",
+    epilog="Example: pgha config set durability=async copies=0    Example: pgha config set work_mem=64MB -y",
 )
 def change(
     ctx: typer.Context,
     pairs: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="What to change; see config show.")],
+    reason: ReasonOption = "",
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
     node: NodeOption = None,
     output: OutputOption = None,
     yes: YesOption = False,
 ) -> None:
-    """Change settings: checked, the difference shown, one question.
+    """Change settings and PostgreSQL parameters: checked, the difference shown, one question.
 
-    The checks are the inventory's. What the change gives up is said before the question.
+    pgha's own are checked as in the inventory, parameters by the running servers. NAME=default takes one back.
 
     Exit codes: 0, 2 wrong value, 3 declined, 4 refused, 6 outcome unknown, 7 written and not yet in force, 13 changed
     by somebody else meanwhile.
     """
-    from pgha import render
-    from pgha.ops import settings, status
+    from pgha.ops import settings
 
-    choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
-    target = sources.target_of(choice)
-    clock, store = sources.clock(), sources.open_store(target.store)
-    chosen = settings.plan(target, status.gather(store, clock, target.cluster, timeout_s=READ_S), pairs)
-    if not sources.agreed(chosen.lines(target.cluster), choice, dry_run=dry_run):
+    work = _Work(merged(ctx, inventory=inventory, node=node, output=output, yes=yes))
+    work.change(
+        lambda seen, ask, by: settings.plan(work.target, seen, pairs, ask=ask, by=by), reason=reason, dry_run=dry_run
+    )
+
+
+@app.command(epilog="Example: EDITOR=vim pgha config edit --reason 'more memory'")
+def edit(
+    ctx: typer.Context,
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    inventory: InventoryOption = None,
+    node: NodeOption = None,
+    output: OutputOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Change all settings in an editor ($VISUAL, $EDITOR): what is saved is checked as by `set`."""
+    from pgha.adapters import local_editor
+    from pgha.ops import settings
+
+    work = _Work(merged(ctx, inventory=inventory, node=node, output=output, yes=yes))
+    seen = work.look()
+    found = settings.current(work.target, seen)
+    head = EDIT_HEAD.format(cluster=work.target.cluster, revision=found.revision)
+    own = [f"{s.name}={s.text(found)}" for s in settings.SETTINGS]
+    theirs = [f"{name}={value}" for name, value in found.parameters.items()]
+    text = head + "\n".join([*own, "# PostgreSQL's, such as work_mem=64MB:", *theirs]) + "\n"
+    words = settings.words_of(local_editor.edited(text), found)
+    work.change(
+        lambda seen, ask, by: settings.plan(work.target, seen, words, ask=ask, by=by), reason=reason, dry_run=dry_run
+    )
+
+
+@app.command(epilog="Example: pgha config history")
+def history(
+    ctx: typer.Context, inventory: InventoryOption = None, node: NodeOption = None, output: OutputOption = None
+) -> None:
+    """Show the revisions that are kept: who, when, why, and what was changed."""
+    from pgha import render
+    from pgha.ops import settings
+
+    work = _Work(merged(ctx, inventory=inventory, node=node, output=output))
+    found = list(settings.past(work.store, work.clock, work.target).values())
+    changes = [(), *(settings.differences(a, b) for a, b in pairwise(found))]
+    if work.choice.json:
+        body = [
+            {
+                "revision": s.revision,
+                "at": s.at,
+                "asked_by": s.asked_by,
+                "reason": s.reason,
+                "changes": {c.name: {"before": c.before, "after": c.after} for c in said},
+            }
+            for s, said in zip(found, changes, strict=True)
+        ]
+        render.as_json({"schema_version": 1, "cluster": work.target.cluster, "revisions": body})
         return
-    settings.write(store, clock, target, chosen)
-    if not settings.await_force(store, clock, target, chosen.after):
-        why = f"after {settings.FORCE_S:g} s the primary's rules are not yet what the settings ask for"
-        raise PghaError("written, and not yet in force", why, target.command("list -w"), code=Exit.PARTIAL)
-    if choice.json:
-        body = {c.name: {"before": c.before, "after": c.after} for c in chosen.changes}
-        render.as_json({"schema_version": 1, "revision": chosen.after.revision, "changes": body})
-    else:
-        print(f"in force: {', '.join(f'{c.name}={c.after}' for c in chosen.changes)}")
+    for s, said in reversed(list(zip(found, changes, strict=True))):
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(s.at)) if s.at else "-"
+        print(render.clean(f"{s.revision:>4}  {when}  {s.asked_by or '-'}" + (f"  {s.reason}" if s.reason else "")))
+        for c in said:
+            print(render.clean(f"      {c.name}: {c.before or settings.DEFAULT} -> {c.after or settings.DEFAULT}"))
+
+
+@app.command(epilog="Example: pgha config rollback 3 --reason 'too much memory'")
+def rollback(
+    ctx: typer.Context,
+    revision: Annotated[int, typer.Argument(metavar="REVISION", help="The one to go back to; see config history.")],
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    inventory: InventoryOption = None,
+    node: NodeOption = None,
+    output: OutputOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Go back to an earlier revision, as a new one: checked as by `set`."""
+    from pgha.ops import settings
+
+    work = _Work(merged(ctx, inventory=inventory, node=node, output=output, yes=yes))
+    older = settings.past(work.store, work.clock, work.target).get(revision)
+    if older is None:
+        raise UsageError(f"there is no revision {revision}", "", work.target.command("config history"))
+    why = reason or f"back to revision {revision}"
+    work.change(
+        lambda seen, ask, by: settings.plan_back(work.target, seen, older, ask=ask, by=by), reason=why, dry_run=dry_run
+    )

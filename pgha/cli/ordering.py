@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from pgha.errors import Exit, PghaError
 
 if TYPE_CHECKING:
+    from pgha.ops.node_orders import Desk
+    from pgha.ops.status import Seen
     from pgha.ops.switchover import Asked
     from pgha.ops.target import Target
     from pgha.ports import Clock, Store
+
+READ_S = 2.0
 
 
 def asked_by() -> str:
@@ -22,6 +26,18 @@ def asked_by() -> str:
     except (KeyError, OSError):
         user = "somebody"
     return f"{user}@{socket.gethostname()}"
+
+
+def desk(target: Target) -> tuple[Desk, Seen]:
+    """Where orders to nodes are given, and what the store shows now."""
+    from pgha import render
+    from pgha.cli import sources
+    from pgha.ops import node_orders, status
+
+    clock, store = sources.clock(), sources.open_store(target.store)
+    tell: Callable[[str, float], None] = lambda text, at: render.note(f"{at:6.2f}s  {text}")  # noqa: E731
+    found = node_orders.Desk(store, clock, target, asked_by(), tell)
+    return found, status.gather(store, clock, target.cluster, timeout_s=READ_S)
 
 
 def moved(store: Store, clock: Clock, target: Target, ask: Callable[[], Asked]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgha.core import bids, cover, pause, voters
+from pgha.core import bids, chores, cover, pause, voters
 from pgha.core.budget import brake_s
 from pgha.core.following import LAG_MAX, followers, voter_view
 from pgha.core.model import Copy, Leader, Member, Order, Position, Seal, Tenure, parse_standby_name
@@ -285,7 +285,7 @@ def order_problem(obs: Observation, order: Order) -> str:
         return "no leader key"
     if order.kind == "failover":
         return f"{obs.me} holds the leader key and is healthy"
-    if order.kind not in ("switchover", *pause.KINDS):
+    if order.kind not in ("switchover", "restart", *pause.KINDS):
         return f"unknown kind of order {order.kind!r}"
     if order.epoch != leader.epoch or order.source != obs.me:
         return f"made for epoch {order.epoch} and {order.source}, this is epoch {leader.epoch} and {obs.me}"
@@ -293,6 +293,10 @@ def order_problem(obs: Observation, order: Order) -> str:
         return pause.problem(leader, order)
     if leader.paused is not None:
         return "the cluster is paused"
+    if obs.now_s - obs.order_seen_s > order.budget_s:
+        return f"not done within {order.budget_s:g} s"
+    if order.kind == "restart":
+        return "" if order.target == obs.me else f"{order.target} is not the primary"
     if order.target == obs.me:
         return f"{obs.me} is the primary already"
     member = view.members.get(order.target)
@@ -309,8 +313,6 @@ def order_problem(obs: Observation, order: Order) -> str:
     behind = obs.server.position.lsn - there[0].flush
     if behind > LAG_MAX:
         return f"{order.target} is {behind} bytes behind, the limit is {LAG_MAX}"
-    if obs.now_s - obs.order_seen_s > order.budget_s:
-        return f"not done within {order.budget_s:g} s"
     return ""
 
 
@@ -319,6 +321,8 @@ _ORDERED = {"pause": Duty.PAUSE, "resume": Duty.LIFT}
 
 def _duty(obs: Observation, holder: Holder, server: Server) -> Duty:
     view, paused = obs.store, holder is Holder.MINE_PAUSED
+    if holder is Holder.OTHER_HELD:
+        return chores.due(obs, server)
     if view is None or view.leader is None or not (paused or (holder is Holder.MINE_HELD and server is Server.PRIMARY)):
         return Duty.NONE
     if paused and pause.is_to_end(obs, view.leader):
@@ -337,7 +341,7 @@ def _duty(obs: Observation, holder: Holder, server: Server) -> Duty:
     settled = obs.now_s - obs.tenancy.claimed_s > CLIENTS_FIRST_S
     record = settled and (view.leader.epoch not in view.history or not view.leader.checkpointed)
     if isinstance(step, voters.Settled) or (record and isinstance(step, voters.WaitFlush)):
-        return Duty.RECORD if record else Duty.NONE
+        return Duty.RECORD if record else chores.due(obs, server)
     return Duty.VOTERS
 
 

@@ -37,6 +37,10 @@ class Action(Enum):
     LIFT = "lift the pause"
     PREPARE = "checkpoint before the switchover"
     HAND_OVER = "stop, and release to the target"
+    CONFIGURE = "write the settings into the server's files"
+    RESTART = "stop the server, to be started again"
+    REINIT = "clone anew, as ordered"
+    ANSWER = "answer the order for this node"
 
 
 class Rule(Enum):
@@ -73,6 +77,11 @@ class Rule(Enum):
     R420_REFUSE = (Action.REFUSE, "the order can't be carried out: refused")
     R430_VOTERS = (Action.VOTERS, "the voters change")
     R440_RECORD = (Action.RECORD, "the take-over is recorded, the first checkpoint done")
+    R445_CONFIGURE = (Action.CONFIGURE, "newer settings: they go into the server's files, which it reads again")
+    R447_ANSWER = (
+        Action.ANSWER,
+        "an order for this node can't be carried out by a primary, or is done: it is answered",
+    )
     R450_HOLD = (Action.NONE, "this node is the primary")
     R500_CLONE_EMPTY = (Action.CLONE, "no data directory: the holder is cloned")
     R510_START = (Action.START, "the server is down: it starts as a sealed standby")
@@ -80,6 +89,13 @@ class Rule(Enum):
     R525_FENCE_INCOMPLETE = (Action.FENCE, "rewound from a holder that is gone: the server can't come up and is ended")
     R530_WAIT_START = (Action.NONE, "the server starts")
     R540_FOLLOWING = (Action.NONE, "this node follows the primary")
+    R541_CONFIGURE = (Action.CONFIGURE, "newer settings: they go into the standby's files, which it reads again")
+    R543_ANSWER = (Action.ANSWER, "the order for this node is done, or can't be carried out: it is answered")
+    R545_RESTART = (
+        Action.RESTART,
+        "a restart is ordered, or needed to go on replaying: the server stops, and starts again",
+    )
+    R547_REINIT = (Action.REINIT, "no entry of sync names this copy: it is made anew, as ordered")
     R550_UNFOLLOW = (Action.UNFOLLOW, "the server follows nobody rightful: it is cut off and measured")
     R560_SEALED_UNTIL_MOVE = (Action.NONE, "sealed at this very revision of the key: it must move first")
     R565_UNTANGLE = (
@@ -190,7 +206,7 @@ def _paused(s: Situation) -> Rule:
         return Rule.R370_LIFT
     if s.duty is Duty.REFUSE:
         return Rule.R420_REFUSE
-    if s.server is Server.PRIMARY and s.duty in (Duty.VOTERS, Duty.RECORD):
+    if s.server is Server.PRIMARY and s.duty in (Duty.VOTERS, Duty.RECORD, Duty.CONFIGURE, Duty.ANSWER):
         return _DUTIES[s.duty]
     return Rule.R390_PAUSED
 
@@ -203,6 +219,10 @@ _DUTIES = {
     Duty.REFUSE: Rule.R420_REFUSE,
     Duty.VOTERS: Rule.R430_VOTERS,
     Duty.RECORD: Rule.R440_RECORD,
+    Duty.CONFIGURE: Rule.R445_CONFIGURE,
+    Duty.RESTART: Rule.R447_ANSWER,
+    Duty.REINIT: Rule.R447_ANSWER,
+    Duty.ANSWER: Rule.R447_ANSWER,
     Duty.NONE: Rule.R450_HOLD,
 }
 
@@ -223,6 +243,8 @@ def _standby(s: Situation) -> Rule:
         return _beside_paused(s)
     if s.server is Server.NO_DATA:
         return Rule.R500_CLONE_EMPTY if s.holder is Holder.OTHER_HELD else Rule.R610_NO_DATA
+    if s.holder is Holder.OTHER_HELD and s.server in _CHORES and s.duty in _CHORES[s.server]:
+        return _CHORES[s.server][s.duty]
     if s.server is Server.DOWN:
         return _down(s)
     if s.server is Server.STARTING:
@@ -243,11 +265,23 @@ def _standby(s: Situation) -> Rule:
     return _PATHS[s.path]
 
 
+_ANEW = {Duty.REINIT: Rule.R547_REINIT, Duty.ANSWER: Rule.R543_ANSWER}
+_ORDERED = {**_ANEW, Duty.RESTART: Rule.R545_RESTART}
+_CHORES = {
+    Server.DOWN: _ANEW,
+    Server.STARTING: _ANEW,
+    Server.STRAY: _ORDERED,
+    Server.SEALED: _ORDERED,
+    Server.FOLLOWING: {**_ORDERED, Duty.CONFIGURE: Rule.R541_CONFIGURE},
+}
+"""By server: what of its own a standby does while somebody else holds the key."""
+
+
 def _beside_paused(s: Situation) -> Rule:
     """What needs no start and no end of the server goes on: a standby that its operator restarted follows again."""
     if s.server in (Server.NO_DATA, Server.DOWN, Server.DYING, Server.STOPPING, Server.HUNG):
         return Rule.R615_PAUSED_STANDBY
-    found = _standby(replace(s, holder=Holder.OTHER_HELD))
+    found = _standby(replace(s, holder=Holder.OTHER_HELD, duty=Duty.NONE))
     return found if found.action in (Action.NONE, Action.UNFOLLOW, Action.FOLLOW) else Rule.R615_PAUSED_STANDBY
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgha.core import voters
+from pgha.core import chores, voters
 from pgha.core.model import Copy, Leader, parse_standby_name
 from pgha.core.observation import Observation
 
@@ -50,7 +50,7 @@ def voter_view(obs: Observation) -> voters.VoterView | None:
         drop_after_s=obs.timing.voter_drop_s,
         durability=obs.store.settings.durability,
         marked_lsn=marked,
-        keep_out=_removed(obs, leader),
+        keep_out=_removed(obs, leader) | chores.kept_out(obs.store),
     )
 
 

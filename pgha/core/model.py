@@ -168,6 +168,8 @@ class Member:
     replay: its replay position (Position(0, 0) when unknown).
     standbys: on a primary, its followers: copy name to (state, flush LSN).
     kept: directories beside the data directory that hold commits an operator gave up.
+    settings: the revision of the settings that its server's files hold, 0 when unknown; refused: why not a newer one.
+    pending: parameters that wait for a restart: name to (running, coming). limits: what it runs of core.limits.ORDERED.
     """
 
     node: str
@@ -191,6 +193,13 @@ class Member:
     written_at: float = 0.0  # wall clock, for showing only
     standbys: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
+    nosync: bool = False
+    clonefrom: bool = False
+    noloadbalance: bool = False
+    settings: int = 0
+    refused: str = ""
+    pending: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def copy(self) -> Copy:
@@ -208,6 +217,10 @@ class Order:
     phase: asked, accepted, stopping, handed, done, refused; `answer` says why.
     Of a failover: revision: the leader key's, to which it is bound. gives_up: the entries of `sync` that the target
     need not cover, by the operator's word.
+
+    `requests/<node>` has the same form, for that node (`source`) alone: kind "restart", "reload" or "reinit" (`target`:
+    the node to clone, "" for any). phase: asked, begun, done, refused. begun_s: start of the server that is to end
+    (BOOTTIME of its node); data: id of the copy that is to go.
     """
 
     kind: str
@@ -224,6 +237,8 @@ class Order:
     gives_up: tuple[Rule, ...] = ()
     reason: str = ""
     for_s: float = 0.0
+    begun_s: float = 0.0
+    data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +255,7 @@ class Settings:
     """`config`: the dynamic settings. failover_after_s is H; copies 0 means the default of the number of voters.
 
     max_lag: bytes of WAL known of that a node may lack and still take over where nothing is promised (async).
+    parameters: PostgreSQL's, beyond the inventory's. Who wrote this revision, when (wall clock) and why, for showing.
     """
 
     revision: int = 0
@@ -247,6 +263,47 @@ class Settings:
     durability: str = "quorum"
     copies: int = 0
     max_lag: int = MAX_LAG
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    asked_by: str = ""
+    at: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`question`: an operator's, to all nodes: would their running servers take these parameters? Changes nothing."""
+
+    ident: str
+    values: Mapping[str, str]
+    asked_by: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a running server says of one of its parameters (pg_settings), and of a value that it was asked about.
+
+    value: as SHOW gives it. unit: of the bounds, "" for none. kind: bool, integer, real, enum, string. context: who may
+    change it when (postmaster: only a start). refusal: the server's own words, "" when it would take the value.
+    """
+
+    value: str
+    kind: str
+    context: str
+    unit: str = ""
+    least: str = ""
+    most: str = ""
+    words: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`answers/<node>`: to the question `ident`; a parameter that is not among the facts is unknown to its server."""
+
+    node: str
+    ident: str
+    facts: Mapping[str, Fact]
 
 
 @dataclass(frozen=True, slots=True)

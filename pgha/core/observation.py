@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Position, Seal, Settings
+from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Position, Question, Seal, Settings
 from pgha.core.server import ServerView
 from pgha.core.timing import Timing
 
@@ -32,7 +32,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class StoreView:
-    """The newest linearizable read. `sent_s`: when it was sent. Revisions are each key's own, 0 when absent."""
+    """The newest linearizable read. `sent_s`: when it was sent. Revisions are each key's own, 0 when absent.
+
+    revisions: of all keys, by their short names.
+    """
 
     sent_s: float
     revision: int
@@ -44,6 +47,9 @@ class StoreView:
     order: Order | None = None
     order_revision: int = 0
     history: Mapping[int, Event] = field(default_factory=dict)
+    requests: Mapping[str, Order] = field(default_factory=dict)
+    question: Question | None = None
+    revisions: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
@@ -72,6 +78,8 @@ class Observation:
     start_after_s: no start of the server before. failed_starts: starts of the last ten minutes, since one that lasted.
     crashes: primaries that crashed right after their take-over, anybody's, seen within the last two minutes.
     rewound: rewinds already done for the present epoch. nodes: the cluster's, by this node's file (empty: not told).
+    chore_seen_s: when the order for this node was first seen.
+    outdated: the server's files don't hold the settings of the store. short: it runs with less than its primary needs.
     """
 
     me: str
@@ -99,3 +107,6 @@ class Observation:
     mark: tuple[str, int] | None = None
     order_seen_s: float = 0.0
     prepared: str = ""
+    chore_seen_s: float = 0.0
+    outdated: bool = False
+    short: bool = False

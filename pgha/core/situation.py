@@ -79,7 +79,7 @@ class Path(Enum):
 
 
 class Duty(Enum):
-    """What the holder owes, gravest first."""
+    """What the node owes, to the cluster as its holder or to an order for itself."""
 
     NONE = "nothing"
     VOTERS = "the voters are to be changed"
@@ -89,6 +89,10 @@ class Duty(Enum):
     HAND_OVER = "an ordered switchover is ready"
     PAUSE = "a pause is ordered"
     LIFT = "the pause is over, or ordered to end"
+    CONFIGURE = "settings are not in the server's files yet"
+    RESTART = "its restart is ordered, or it runs with less than its primary"
+    REINIT = "its copy is to be made anew"
+    ANSWER = "an order for this node is over, or can't be carried out"
 
 
 class Budget(Enum):
@@ -101,7 +105,7 @@ class Budget(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One of 549,120; each is mapped to exactly one rule."""
+    """One of 898,560; each is mapped to exactly one rule."""
 
     store: Store
     holder: Holder

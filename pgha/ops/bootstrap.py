@@ -211,6 +211,9 @@ def _node_files(run: _Run) -> None:
                 replication_user=newdata.REPLICATION_USER,
                 priority=spec.priority,
                 nofailover=spec.nofailover,
+                nosync=spec.nosync,
+                clonefrom=spec.clonefrom,
+                noloadbalance=spec.noloadbalance,
                 parameters=dict(run.inventory.postgres.parameters),
                 hba=tuple(run.inventory.postgres.hba),
             )

@@ -33,7 +33,8 @@ def uri(nodes: Sequence[NodeRef], primary: str, wish: Wish) -> str:
 
     Source: PostgreSQL manual, "Connection URIs"; prefer-standby is known to libpq from 14 on.
     """
-    ordered = sorted(nodes, key=lambda n: (n.name == primary) is wish.read_only)
+    readers = [n for n in nodes if not n.noloadbalance or n.name == primary] if wish.read_only else list(nodes)
+    ordered = sorted(readers or nodes, key=lambda n: (n.name == primary) is wish.read_only)
     hosts = ",".join(f"[{n.host}]:{n.port}" if ":" in n.host else f"{n.host}:{n.port}" for n in ordered)
     login = f"{quote(wish.user, safe='')}@" if wish.user else ""
     attrs = "prefer-standby" if wish.read_only else "read-write"

@@ -62,6 +62,8 @@ def view_of(found: Records) -> StoreView:
         order=found.order,
         order_revision=found.rev("request"),
         history=found.history,
+        requests=found.requests,
+        revisions=found.revisions,
     )
 
 
@@ -106,6 +108,7 @@ def _observation(seen: Seen, member: Member, server: ServerView) -> Observation:
         mark=(server.names, member.position.lsn),
         order_seen_s=NOW_S,
         prepared=order.ident if order is not None and going_on else "",
+        chore_seen_s=NOW_S,
     )
 
 
@@ -262,10 +265,13 @@ WORD: dict[Rule, Word] = {
     Rule.R400_HAND_OVER: _order_ready,
     Rule.R420_REFUSE: _order_spent,
     Rule.R430_VOTERS: lambda o: replace(o, server=replace(o.server, names="?")),  # the setting is not the rule's yet
+    Rule.R445_CONFIGURE: lambda o: replace(o, outdated=True),
     Rule.R450_HOLD: lambda o: replace(o, tenancy=replace(o.tenancy, claimed_s=o.now_s)),  # clients come first
     Rule.R500_CLONE_EMPTY: _server_is(Running.NO_DATA),
     Rule.R520_LEAVE_MOMENT: lambda o: replace(o, start_after_s=o.now_s + 1.0),
     Rule.R525_FENCE_INCOMPLETE: _to_be_cloned,
+    Rule.R541_CONFIGURE: lambda o: replace(o, outdated=True),
+    Rule.R545_RESTART: lambda o: replace(o, short=True),
     Rule.R590_CLONE: _to_be_cloned,
     Rule.R610_NO_DATA: _empty_and_free,
     Rule.R620_SEAL: _silent,

@@ -7,14 +7,15 @@ May import core, records, inventory and its neighbours in ops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgha import records
 from pgha.core.model import Leader, Settings, Tenure
-from pgha.errors import Busy, OutcomeUnknown, Refused, StoreUnreachable
-from pgha.ops.status import Seen
+from pgha.errors import Busy, Findings, OutcomeUnknown, PghaError, Refused, StoreUnreachable
+from pgha.ops import parameters
+from pgha.ops.status import Seen, is_fresh
 from pgha.ops.target import Target
 from pgha.ports import Clock, Conflict, Guard, Store, StoreDown, Unknown, Write
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 COMMIT_S = 2.0
 FORCE_S = 15.0  # so long the command watches a change come into force
 LOOK_S = 0.1
+KEPT = 50  # earlier revisions
+DEFAULT = "default"  # as a parameter's value: none of its own
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -70,19 +73,26 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change that may be written. revision: of the key it replaces. gives_up: what is no longer promised."""
+    """A change that may be written. revision: of the key it replaces. gives_up: what is no longer promised.
+
+    effects: how parameters come into force. older: keys of earlier revisions that are there.
+    """
 
     before: Settings
     after: Settings
     revision: int
     changes: tuple[Change, ...]
     gives_up: tuple[str, ...]
+    effects: tuple[str, ...] = ()
+    older: frozenset[str] = frozenset()
 
     def lines(self, cluster: str) -> list[str]:
         """What the operator reads before the question."""
         page = [f"plan: change the settings of {cluster}  (revision {self.before.revision} -> {self.after.revision})"]
         for change in self.changes:
-            page += [f"  - {change.name}={change.before}", f"  + {change.name}={change.after}"]
+            page += [f"  - {change.name}={change.before}"] if change.before else []
+            page += [f"  + {change.name}={change.after}"] if change.after else []
+        page += [f"  {text}" for text in self.effects]
         return [*page, *(f"  gives up: {text}" for text in self.gives_up), "  writes go on meanwhile"]
 
 
@@ -98,24 +108,74 @@ def current(target: Target, seen: Seen) -> Settings:
     return found
 
 
-def plan(target: Target, seen: Seen, words: Sequence[str]) -> Plan:
-    """The change that these `key=value` ask for. Raises Findings, Refused, StoreUnreachable."""
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who changes the settings, when (wall clock) and why."""
+
+    asked_by: str = ""
+    at: float = 0.0
+    reason: str = ""
+
+
+def plan(target: Target, seen: Seen, words: Sequence[str], *, ask: parameters.Ask | None = None, by: By = By()) -> Plan:
+    """The change that these `key=value` ask for, checked by the running servers. Raises Findings, Refused,
+    StoreUnreachable."""
     from pgha import inventory_ha  # YAML is loaded for it
 
     before = current(target, seen)
-    ha = inventory_ha.changed(words, len(target.nodes), _as_ha(before))
+    own, values, problems = parameters.split(words, [s.name for s in SETTINGS])
+    ha = _as_ha(before)
+    try:
+        ha = inventory_ha.changed(own, len(target.nodes), ha)
+    except Findings as e:
+        problems += e.problems
     after = replace(
         before, failover_after_s=ha.failover_after_s, durability=ha.durability, copies=ha.copies, max_lag=ha.max_lag
     )
+    after = replace(after, parameters=parameters.merged(before.parameters, values))
+    return _checked(target, seen, before, after, problems, ask=ask, by=by)
+
+
+def plan_back(target: Target, seen: Seen, older: Settings, *, ask: parameters.Ask | None = None, by: By = By()) -> Plan:
+    """The change back to an earlier revision, as a new one. Raises as `plan`."""
+    before = current(target, seen)
+    return _checked(target, seen, before, replace(older, revision=before.revision), [], ask=ask, by=by)
+
+
+def _checked(
+    target: Target,
+    seen: Seen,
+    before: Settings,
+    after: Settings,
+    problems: list[PghaError],
+    *,
+    ask: parameters.Ask | None,
+    by: By,
+) -> Plan:
+    """All problems in one pass; then the plan."""
+    values = {c.name: c.after or DEFAULT for c in _parameter_changes(before, after)}
+    judged = parameters.judged(target, values, ask(values)) if values and ask is not None else parameters.Judged()
+    problems = [*problems, *judged.problems]
+    if problems:
+        raise Findings(problems)
     found = [(s, s.text(before), s.text(after)) for s in SETTINGS]
     changes = tuple(Change(s.name, old, new) for s, old, new in found if old != new)
     for setting in SETTINGS:
         if setting.fixed and any(c.name == setting.name for c in changes):
             raise Refused(f"{setting.name} can't be changed while the cluster runs", setting.fixed)
+    changes += _parameter_changes(before, after)
     if not changes:
         raise Refused("nothing would change", "the settings are so already", target.command("config show"))
-    after = replace(after, revision=before.revision + 1)
-    return Plan(before, after, seen.records.rev("config"), changes, _gives_up(before, after, seen.records.leader))
+    after = replace(after, revision=before.revision + 1, asked_by=by.asked_by, at=by.at, reason=by.reason)
+    older = frozenset(key for key in seen.records.revisions if key.startswith("settings/"))
+    gives_up = _gives_up(before, after, seen.records.leader)
+    return Plan(before, after, seen.records.rev("config"), changes, gives_up, judged.lines, older)
+
+
+def _parameter_changes(before: Settings, after: Settings) -> tuple[Change, ...]:
+    old, new = before.parameters, after.parameters
+    names = sorted({**old, **new})
+    return tuple(Change(n, old.get(n, ""), new.get(n, "")) for n in names if old.get(n) != new.get(n))
 
 
 def _as_ha(settings: Settings) -> HaSpec:
@@ -145,9 +205,13 @@ def _gives_up(before: Settings, after: Settings, leader: Leader | None) -> tuple
 
 def write(store: Store, clock: Clock, target: Target, chosen: Plan) -> None:
     """By CAS on the key that was shown. Raises Busy when somebody was quicker, OutcomeUnknown."""
-    key = records.prefix(target.cluster) + "config"
-    value = records.dump_settings(chosen.after)
-    done = store.commit([Guard(key, chosen.revision)], [Write(key, value)], deadline_s=clock.now_s() + COMMIT_S)
+    root = records.prefix(target.cluster)
+    value, number = records.dump_settings(chosen.after), chosen.after.revision
+    before, dropped = f"settings/{chosen.before.revision}", f"settings/{number - KEPT}"
+    writes = [Write(root + "config", value), Write(f"{root}settings/{number}", value)]
+    writes += [Write(root + before, records.dump_settings(chosen.before))] if before not in chosen.older else []
+    writes += [Write(root + dropped, None)] if dropped in chosen.older else []
+    done = store.commit([Guard(root + "config", chosen.revision)], writes, deadline_s=clock.now_s() + COMMIT_S)
     if isinstance(done, Conflict):
         raise Busy("the settings have changed meanwhile", "somebody else was quicker", target.command("config show"))
     if isinstance(done, Unknown) and _settings_now(store, clock, target) != chosen.after:
@@ -194,3 +258,82 @@ def await_force(store: Store, clock: Clock, target: Target, settings: Settings) 
         if clock.now_s() >= end:
             return False
         clock.sleep(LOOK_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Which nodes run the settings' revision, which report and do not yet (node: why), and which are silent."""
+
+    done: tuple[str, ...]
+    behind: Mapping[str, str]
+    silent: tuple[str, ...]
+
+
+def acknowledged(target: Target, seen: Seen, revision: int) -> Acknowledged:
+    """By what the nodes say. Pure."""
+    members = seen.records.members
+    names = sorted({ref.name for ref in target.nodes} | set(members))
+    fresh = [n for n in names if is_fresh(members.get(n), seen.at)]
+    behind = {}
+    for name in fresh:
+        member = members[name]
+        if member.refused:
+            behind[name] = member.refused
+        elif member.settings < revision:
+            behind[name] = f"it has revision {member.settings}"
+    done = tuple(n for n in fresh if n not in behind)
+    return Acknowledged(done, behind, tuple(n for n in names if n not in fresh))
+
+
+def await_nodes(look: Callable[[], Seen], clock: Clock, target: Target, revision: int) -> Acknowledged:
+    """Until every node that reports runs this revision or has refused it, for at most FORCE_S."""
+    end = clock.now_s() + FORCE_S
+    while True:
+        seen = look()
+        found = acknowledged(target, seen, revision)
+        open_yet = [n for n in found.behind if not seen.records.members[n].refused]
+        if (not open_yet and not seen.down) or clock.now_s() >= end:
+            return found
+        clock.sleep(LOOK_S)
+
+
+def past(store: Store, clock: Clock, target: Target) -> dict[int, Settings]:
+    """The revisions that are kept, oldest first, the present one last. Raises StoreUnreachable."""
+    root = records.prefix(target.cluster)
+    try:
+        found = store.read(root, deadline_s=clock.now_s() + COMMIT_S).entries
+    except StoreDown as e:
+        raise StoreUnreachable("the store gave no answer", e.why, target.command("list")) from e
+    read = []
+    for key, entry in found.items():
+        if key == root + "config" or key.startswith(root + "settings/"):
+            read.append(records.parse_value(key, entry.value, records.parse_settings))
+    return {s.revision: s for s in sorted((s for s in read if isinstance(s, Settings)), key=lambda s: s.revision)}
+
+
+def differences(before: Settings, after: Settings) -> tuple[Change, ...]:
+    """What the second says otherwise."""
+    found = [Change(s.name, s.text(before), s.text(after)) for s in SETTINGS]
+    return (*(c for c in found if c.before != c.after), *_parameter_changes(before, after))
+
+
+def node_lines(nodes: Acknowledged, found: Settings, pending: Mapping[str, Mapping[str, tuple[str, str]]]) -> list[str]:
+    """For `config show`: which revision the nodes run, and what waits for a restart."""
+    who = f", by {found.asked_by}" if found.asked_by else ""
+    why = f": {found.reason}" if found.reason else ""
+    lines = [f"# revision {found.revision}{who}{why}", f"# in force on {', '.join(nodes.done) or 'no node'}"]
+    lines += [f"# {name}: {said}" for name, said in nodes.behind.items()]
+    lines += [f"# {name} is silent" for name in nodes.silent]
+    for name, waits in pending.items():
+        lines += [f"# {name} waits for a restart: {p} {now} -> {coming}" for p, (now, coming) in sorted(waits.items())]
+    return lines
+
+
+def words_of(text: str, before: Settings) -> list[str]:
+    """An edited page as `key=value` words: what it says otherwise, and `default` for what was taken away."""
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    given = [line for line in lines if line]
+    names = {line.partition("=")[0].strip().lower() for line in given}
+    old = {f"{s.name}={s.text(before)}" for s in SETTINGS} | {f"{n}={v}" for n, v in before.parameters.items()}
+    gone = [f"{name}={DEFAULT}" for name in before.parameters if name not in names]
+    return [*(line for line in given if line not in old), *gone]

@@ -15,6 +15,7 @@ from pgha import records
 from pgha.core import decide
 from pgha.core.model import Copy, Leader, Member, Rule, Tenure, format_lsn, parse_standby_name
 from pgha.errors import Exit
+from pgha.ops import node_notes
 from pgha.ops.paused import Paused, paused
 from pgha.ops.promise import WRITES_WAIT, promise
 from pgha.ops.target import NodeRef, Target
@@ -267,13 +268,13 @@ def _no_primary(seen: Seen) -> list[str]:
 
 
 def _degradations(rows: tuple[Row, ...], leader: Leader, seen: Seen, nofailover: frozenset[str]) -> list[str]:
-    notes = []
+    notes, nosync = [], {name for name, m in seen.records.members.items() if m.nosync}
     for row in rows:
         if row.role == "primary":
             continue
         if row.alert:
             notes.append(f"{row.node}: {row.state}" + (f", {row.problem}" if row.problem else ""))
-        elif row.sync != "voter" and row.node not in nofailover and _is_synchronous(seen):
+        elif row.sync != "voter" and row.node not in nofailover | nosync and _is_synchronous(seen):
             notes.append(f"{row.node} streams and is no voter yet")
     if _is_synchronous(seen) and leader.sync and any(rule.k == 0 for rule in leader.sync):
         notes.append("commits exist once: no voter confirms them")
@@ -313,7 +314,7 @@ def judge(target: Target, seen: Seen) -> Status:
         verdict, code = "no primary", Exit.NO_PRIMARY
         notes = _no_primary(seen) + notes
     else:
-        notes += [*promised.notes, *_degradations(rows, leader, seen, nofailover)]
+        notes += [*promised.notes, *_degradations(rows, leader, seen, nofailover), *node_notes.problems(found)]
         notes += [f"store member {m.endpoint}: {m.problem or 'silent'}" for m in seen.health.members if not m.reachable]
         if promised.waits:
             verdict, code = WRITES_WAIT, Exit.NO_PRIMARY
@@ -339,7 +340,7 @@ def judge(target: Target, seen: Seen) -> Status:
         at=seen.at,
         stakes=promised.stakes,
         paused=pause,
-        remarks=() if seen.down else promised.remarks,
+        remarks=() if seen.down else (*promised.remarks, *node_notes.remarks(found)),
     )
 
 
@@ -362,13 +363,13 @@ def _unknown(ref: NodeRef) -> Row:
 
 
 def _order_text(seen: Seen) -> str:
-    order = seen.records.order
+    order, others = seen.records.order, "; ".join(node_notes.orders(seen.records, seen.at))
     if order is None:
-        return ""
+        return others
     age = max(0.0, seen.at - order.asked_at)
     asked = f"asked {age:.0f} s ago by {order.asked_by or 'somebody'}"
-    to = f" to {order.target}" if order.target else ""
-    return f"{order.kind} {order.source}{to}: {order.phase}, {asked}"
+    to = f" to {order.target}" if order.target not in ("", order.source) else ""
+    return f"{order.kind} {order.source}{to}: {order.phase}, {asked}" + (f"; {others}" if others else "")
 
 
 def _next_step(target: Target, code: Exit) -> str:

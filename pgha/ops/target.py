@@ -26,6 +26,7 @@ class NodeRef:
     host: str
     port: int
     nofailover: bool = False
+    noloadbalance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def from_inventory(inventory: Inventory, where: str, flags: str = "") -> Target:
     return Target(
         cluster=inventory.cluster,
         store=store_access(inventory),
-        nodes=tuple(NodeRef(n.name, n.host, n.port, n.nofailover) for n in inventory.nodes),
+        nodes=tuple(NodeRef(n.name, n.host, n.port, n.nofailover, n.noloadbalance) for n in inventory.nodes),
         where=where,
         local_dir=inventory.local.dir if inventory.local else "",
         flags=flags,

@@ -13,6 +13,7 @@ from pgha.nodefile import NodeFile
 
 MAIN = "postgresql.conf"
 LIVE = "pgha.live.conf"
+PARAMETERS = "pgha.parameters.conf"
 SLOT_PREFIX = "pgha_"
 DRILL = "pgha_drill"  # role and database of `pgha drill`: they exist, with a password of their own, only while it runs
 
@@ -91,7 +92,8 @@ def slot_name(node: str) -> str:
 
 
 def main_conf(node: NodeFile) -> str:
-    """postgresql.conf of this node. Later lines win: defaults, the inventory's, what is fixed, the live file."""
+    """postgresql.conf of this node. Later lines win: defaults, the inventory's, the store's, what is fixed, the live
+    file."""
     own: dict[str, str] = {
         "data_directory": node.data_dir,
         "hba_file": f"{node.state_dir}/pg_hba.conf",
@@ -104,7 +106,10 @@ def main_conf(node: NodeFile) -> str:
     listen = {} if "listen_addresses" in node.parameters else {"listen_addresses": node.me.host}
     level = {} if "wal_level" in node.parameters else {"wal_level": "replica"}
     lines = ["# Written by pgha before every start; edit the inventory instead."]
-    for part in (DEFAULTS, listen, level, node.parameters, FIXED, own):
+    for part in (DEFAULTS, listen, level, node.parameters):
+        lines += [f"{key} = {quote(value)}" for key, value in part.items()]
+    lines.append(f"include_if_exists {quote(f'{node.state_dir}/{PARAMETERS}')}")
+    for part in (FIXED, own):
         lines += [f"{key} = {quote(value)}" for key, value in part.items()]
     lines.append(f"include {quote(f'{node.state_dir}/{LIVE}')}")
     return "\n".join(lines) + "\n"
@@ -124,6 +129,12 @@ def live_conf(*, primary_conninfo: str = "", slot: str = "", names: str | None =
         f"primary_slot_name = {quote(slot)}\n"
         f"synchronous_standby_names = {quote(barrier() if names is None else names)}\n"
     )
+
+
+def parameters_conf(values: Mapping[str, str]) -> str:
+    """The parameters of the store's settings. Raises ValueError for control characters."""
+    lines = [f"{key} = {quote(value)}" for key, value in sorted(values.items())]
+    return "\n".join(["# Written by pgha from the settings in the store: pgha config.", *lines]) + "\n"
 
 
 def hba_conf(node: NodeFile) -> str:

@@ -9,6 +9,7 @@ from functools import reduce
 from pgha.core.model import parse_lsn
 
 SHUTDOWNED = 1
+LIMITS_AT = 180  # MaxConnections and the four that follow
 HEAD_BYTES = 512  # PG_CONTROL_MAX_SAFE_SIZE: what PostgreSQL itself relies on being written as a whole
 
 _CRC32C = tuple(
@@ -21,12 +22,14 @@ class RawControl:
     """pg_control's first fields, the same in 13 to 18 (src/include/catalog/pg_control.h).
 
     state: DBState; checkpoint: LSN where the last checkpoint record begins; timeline: of that checkpoint.
+    limits: what a standby must not have less of than its primary, in the order of core.limits.ORDERED.
     """
 
     system: str
     state: int
     checkpoint: int
     timeline: int
+    limits: tuple[int, ...] = ()
 
 
 def parse_raw(head: bytes) -> RawControl | None:
@@ -41,7 +44,7 @@ def parse_raw(head: bytes) -> RawControl | None:
         if at >= 128 and at % 4 == 0 and struct.unpack_from("=I", head, at)[0] == crc ^ 0xFFFFFFFF:
             system, _, _, state = struct.unpack_from("=QIIi", head, 0)
             checkpoint, _, timeline = struct.unpack_from("=QQI", head, 32)
-            return RawControl(str(system), state, checkpoint, timeline)
+            return RawControl(str(system), state, checkpoint, timeline, struct.unpack_from("=5i", head, LIMITS_AT))
         crc = (crc >> 8) ^ _CRC32C[(crc ^ head[at]) & 0xFF]
     return None
 

@@ -21,7 +21,7 @@ from pgha.core.observation import Observation
 from pgha.core.server import Running
 from pgha.core.situation import Bid
 from pgha.ports import Committed, Guard, ServerTrouble, Write
-from pgha.watchdog import claiming, orders, pausing, recording, rejoin
+from pgha.watchdog import chores, claiming, configuring, orders, pausing, recording, rejoin
 from pgha.watchdog.agent import Agent
 
 KILL_S = 2.0
@@ -69,6 +69,7 @@ def start(agent: Agent, obs: Observation) -> None:
     notes.sealed = None
     leader = obs.store.leader if obs.store else None
     completes = leader is not None and leader.tenure is Tenure.HELD and leader.epoch == catching_up(obs)
+    configuring.before_start(agent, obs)
     try:
         source = leader.holder.node if leader and completes else ""
         agent.ports.server.start(catch_up=source, without=agent.notes.forget)
@@ -316,4 +317,8 @@ ACTIONS: dict[Action, Callable[[Agent, Observation], None]] = {
     Action.LIFT: pausing.lift,
     Action.PREPARE: orders.prepare,
     Action.HAND_OVER: orders.hand_over,
+    Action.CONFIGURE: chores.configure,
+    Action.RESTART: chores.restart,
+    Action.REINIT: chores.reinit,
+    Action.ANSWER: chores.answer,
 }

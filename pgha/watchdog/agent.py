@@ -22,7 +22,8 @@ from pgha.core.timing import timing_for
 from pgha.core.voters import SILENT_S
 from pgha.nodefile import NodeFile
 from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
-from pgha.watchdog import telling
+from pgha.ports_parameters import Parameters
+from pgha.watchdog import configuring, telling
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
 from pgha.watchdog.notes import Notes
@@ -44,6 +45,7 @@ class Ports:
     clock: Clock
     link: GuardLink
     server: Server
+    parameters: Parameters
     keep: Keep
     wall: Callable[[], float]
     new_id: Callable[[], str]
@@ -110,6 +112,7 @@ class Agent:
         except OSError as e:  # a disk that is full or broken: told, and tried again
             self._trouble(f"{rule.action.value}: {e}")
         self._greet(obs)
+        configuring.look(self, obs, rule)
         due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
         if due and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
             self.publish(obs, rule)
@@ -190,6 +193,9 @@ class Agent:
             order=parsed.order,
             order_revision=parsed.rev("request"),
             history=parsed.history,
+            requests=parsed.requests,
+            question=parsed.question,
+            revisions=parsed.revisions,
             problems=tuple(f"{p.key}: {p.why}" for p in parsed.problems),
         )
         if not self._booted:
@@ -239,6 +245,9 @@ class Agent:
         ident = view.order.ident if view.order else ""
         if ident != notes.order[0]:
             notes.order, notes.prepared = (ident, now_s), ""
+        chore = view.requests.get(self.node.node)
+        if (chore.ident if chore else "") != notes.chore[0]:
+            notes.chore = (chore.ident if chore else "", now_s)
 
     def observe(self) -> Observation:
         """Everything a decision may rest on, at this moment."""
@@ -274,9 +283,10 @@ class Agent:
             mark=notes.mark,
             order_seen_s=notes.order[1],
             prepared=notes.prepared,
+            chore_seen_s=notes.chore[1],
         )
         obs = replace(obs, silent_s=notes.heard(server.walsenders, now_s))
-        return replace(obs, missing_s=self._missing(obs))
+        return configuring.seen(self, replace(obs, missing_s=self._missing(obs)))
 
     def _own_view(self) -> StoreView | None:
         """What this node has written of the key since that read is newer than the read."""
@@ -369,6 +379,8 @@ class Agent:
             return 0.0 if rule.action is not Action.NONE and self._repeats < 3 else SOON_S
         if obs.store and obs.store.order and obs.store.order.phase == "stopping":
             return STOPPING_S
+        if obs.now_s - self.notes.configuring.put_s < 2 * configuring.READ_S:
+            return SOON_S
         leader = obs.store.leader if obs.store else None
         left_s = obs.key_seen_s + (silent_after_s(obs, leader) if leader else self.timing.h_s) - obs.now_s
         if rule is Rule.R540_FOLLOWING:

@@ -66,6 +66,7 @@ class Loop:
             clock=self.clock,
             link=self.link,
             server=server,
+            parameters=server.parameters,
             keep=JsonKeep(f"{self.node.state_dir}/memory.json"),
             wall=time.time,
             new_id=lambda: secrets.token_hex(3),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pgha import records
-from pgha.core import bids, cover, voters
+from pgha.core import bids, chores, cover, voters
 from pgha.core.classify import handed, own_seal, seals_at
 from pgha.core.model import Copy, Leader, Order, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
@@ -24,7 +24,9 @@ def claim(agent: Agent, obs: Observation) -> None:
         return
     # After an orderly stop the other voters live: their seals are on their way.
     expected = view.leader.sync[-1].voters if view.leader.sync and handed(view, obs.me) else frozenset[Copy]()
-    rule = cover.claim_rule(own, seals_at(view), view.settings.copies, expected)
+    out = chores.kept_out(view)  # who is not to vote still counts for cover
+    voting = tuple(s for s in seals_at(view) if s.copy not in out)
+    rule = cover.claim_rule(own, voting, view.settings.copies, expected - out)
     order = _order(obs, view, own)
     if order is None and _lacks(view, own):
         return

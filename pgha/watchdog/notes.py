@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pgha.core.model import Copy, Leader, Position
 from pgha.core.server import Walsender
 from pgha.watchdog.attempts import Attempts
+from pgha.watchdog.configuring import Configuring
 from pgha.watchdog.crashes import Crashes
 from pgha.watchdog.starts import Starts
 
@@ -24,6 +25,8 @@ class Notes:
     greeted: frozenset[Copy] = frozenset()
     mark: tuple[str, int] | None = None
     order: tuple[str, float] = ("", 0.0)
+    chore: tuple[str, float] = ("", 0.0)  # the order for this node alone
+    configuring: Configuring = field(default_factory=Configuring)
     prepared: str = ""
     preparing: tuple[str, int] = ("", 0)
     switched: tuple[str, float, int] = ("", 0.0, 0)  # an order; when its switch of WAL was seen to be done, and where

@@ -83,7 +83,8 @@ def prepare(agent: Agent, obs: Observation) -> None:
             notes.switched = (order.ident, obs.now_s, obs.server.position.lsn)
             agent.ports.server.nudge()
         _, since_s, lsn = notes.switched
-        if obs.now_s - since_s > SEGMENT_S or _has_beyond(obs, order.target, lsn):
+        alone = order.target == agent.node.node  # a restart in place
+        if alone or obs.now_s - since_s > SEGMENT_S or _has_beyond(obs, order.target, lsn):
             notes.prepared = order.ident
     else:
         agent.ports.server.checkpoint(switch_wal=True)
@@ -109,7 +110,7 @@ def hand_over(agent: Agent, obs: Observation) -> None:
         if end is None:
             clock.sleep(0.003)
     end = end or server.shut_down_at()
-    if end is not None:
+    if end is not None and order.target != agent.node.node:
         _await_flush(agent, order, end)
     if link.state().tree and not link.kill_tree(deadline_s=clock.now_s() + KILL_S):
         agent.notes.problem = "the old server's processes could not be ended"
@@ -142,6 +143,12 @@ def _await_flush(agent: Agent, order: Order, end: Position) -> None:
             return
 
 
+def _why(order: Order) -> str:
+    if order.kind == "restart":
+        return f"restart of {order.target} asked by {order.asked_by}"
+    return f"switchover to {order.target} asked by {order.asked_by}"
+
+
 def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
     clean = end is not None and end.timeline == order.epoch
     key, view = agent.root + "request", agent.view
@@ -157,7 +164,7 @@ def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
             position=end if clean and end is not None else leader.position,
             target=order.target,
             unwell=False,
-            reason=f"switchover to {order.target} asked by {order.asked_by}"[:200],
+            reason=_why(order)[:200],
             asked_by=order.asked_by,
         )
 
@@ -169,7 +176,7 @@ def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
         agent.lease.forget()
         agent.reread = True
         agent.ports.link.deadline(None)
-        if view.leader and any(len(r.voters) > 1 for r in view.leader.sync):
+        if order.target != agent.node.node and view.leader and any(len(r.voters) > 1 for r in view.leader.sync):
             agent.notes.start_after_s = agent.ports.clock.now_s() + OTHERS_FIRST_S
     agent.notes.sealed = None
     agent.note("handed", target=order.target, clean=clean, outcome=type(outcome).__name__)

@@ -11,6 +11,10 @@ from pgha.ports import Guard, Write
 from pgha.watchdog.agent import Agent
 
 
+def _kind(reason: str) -> str:
+    return next((kind for kind in ("switchover", "restart") if f"{kind} " in reason), "failover")
+
+
 def record(agent: Agent, obs: Observation) -> None:
     """The first checkpoint, and history/<epoch>, create-only."""
     view, notes = obs.store, agent.notes
@@ -23,7 +27,7 @@ def record(agent: Agent, obs: Observation) -> None:
             epoch=leader.epoch,
             holder=leader.holder.node,
             source=leader.source or (before.holder if before else ""),
-            kind="switchover" if "switchover" in leader.reason else "failover",
+            kind=_kind(leader.reason),
             reason=leader.reason,
             position=leader.position,
             phases_ms={k: round(v * 1000, 1) for k, v in notes.phases.items() if k != "revision"},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pgha.core.model import Leader
 from pgha.core.observation import Observation
+from pgha.watchdog import chores
 from pgha.watchdog.agent import Agent
 
 
@@ -36,7 +37,8 @@ def clone(agent: Agent, obs: Observation) -> None:
         return
     agent.notes.sealed = None
     why = failed or (f"{obs.sealed} can't be rewound" if obs.sealed else "no usable data directory")
-    agent.notes.rung = f"cloned from {leader.holder.node}: {why}"
+    source = chores.clone_source(agent, obs) or leader.holder.node
+    agent.notes.rung = f"cloned from {source}: {why}"
     keep = next((c.data for c in leader.kept if c.node == obs.me and obs.copy in (None, c)), "")
-    agent.note("clone", holder=leader.holder.node, position=str(obs.sealed), because=why, keep=keep)
-    agent.ports.server.begin_clone(leader.holder.node, keep=keep)
+    agent.note("clone", holder=source, position=str(obs.sealed), because=why, keep=keep)
+    agent.ports.server.begin_clone(source, keep=keep)

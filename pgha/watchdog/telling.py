@@ -40,6 +40,13 @@ def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
         written_at=agent.ports.wall(),
         standbys={w.name: (w.state, w.flush) for w in server.walsenders},
         kept=agent.notes.kept,
+        nosync=node.nosync,
+        clonefrom=node.clonefrom,
+        noloadbalance=node.noloadbalance,
+        settings=agent.notes.configuring.read,
+        refused=agent.notes.configuring.refused(agent.settings.revision),
+        pending=agent.notes.configuring.waits(),
+        limits=agent.notes.configuring.running,
     )
 
 
@@ -66,8 +73,8 @@ def lag_problem(obs: Observation, rule: Rule) -> str:
 
 def essence(m: Member) -> tuple[object, ...]:
     """What of a member record is worth a write at once."""
-    told = (m.state, m.primary, m.data, m.seal, m.upstream_epoch, m.problem, m.rule, m.kept)
-    return (*told, sorted(m.standbys), m.incarnation)
+    told = (m.state, m.primary, m.data, m.seal, m.upstream_epoch, m.problem, m.rule, m.kept, m.settings, m.refused)
+    return (*told, sorted(m.pending.items()), sorted(m.limits.items()), sorted(m.standbys), m.incarnation)
 
 
 def state_word(obs: Observation, rule: Rule) -> str:

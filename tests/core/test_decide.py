@@ -26,6 +26,7 @@ BEGINS = {
     *(Action.SEAL, Action.CLAIM, Action.PROMOTE, Action.ANNOUNCE, Action.FOLLOW, Action.UNFOLLOW, Action.PUBLISH),
     *(Action.RELEASE, Action.START, Action.UNTANGLE, Action.CLONE, Action.REWIND, Action.VOTERS, Action.RECORD),
     *(Action.PREPARE, Action.HAND_OVER, Action.REFUSE, Action.PAUSE, Action.LIFT),
+    *(Action.CONFIGURE, Action.RESTART, Action.REINIT, Action.ANSWER),
 }  # all that needs a present, trustworthy read; the others only end processes
 
 
@@ -47,7 +48,7 @@ def actions_where(table: Iterable[Decision], holds: Callable[[Situation], bool])
 
 
 def test_there_are_as_many_situations_as_the_page_says_each_once(table: list[Decision]) -> None:
-    assert len({s for s, _ in table}) == len(table) == 599_040
+    assert len({s for s, _ in table}) == len(table) == 898_560
 
 
 # -- one writer -------------------------------------------------------------------------------------------------
@@ -161,10 +162,31 @@ def test_a_server_is_started_only_when_no_process_of_it_runs_and_its_moment_is_o
 
 
 def test_duties_are_those_of_a_writable_holder(table: list[Decision]) -> None:
+    kept = (Duty.VOTERS, Duty.RECORD, Duty.CONFIGURE, Duty.ANSWER)  # what a pause does not keep from being done
     duties = (Action.VOTERS, Action.RECORD, Action.PREPARE, Action.HAND_OVER, Action.PAUSE)
     for s in with_action(table, *duties):
         assert (s.store, s.server) == (Store.FRESH, Server.PRIMARY)
-        assert s.holder is Holder.MINE_HELD or (s.holder is Holder.MINE_PAUSED and s.duty in (Duty.VOTERS, Duty.RECORD))
+        assert s.holder is Holder.MINE_HELD or (s.holder is Holder.MINE_PAUSED and s.duty in kept)
+
+
+def test_what_a_node_does_for_itself_it_does_beside_a_holder_or_as_one(table: list[Decision]) -> None:
+    for s in with_action(table, Action.CONFIGURE, Action.ANSWER):
+        assert s.store is Store.FRESH
+        assert s.holder is Holder.OTHER_HELD or (
+            s.server is Server.PRIMARY and s.holder in (Holder.MINE_HELD, Holder.MINE_PAUSED)
+        )
+
+
+def test_a_server_that_is_restarted_on_order_is_a_standbys(table: list[Decision]) -> None:
+    for s in with_action(table, Action.RESTART):
+        assert (s.store, s.holder, s.duty) == (Store.FRESH, Holder.OTHER_HELD, Duty.RESTART)
+        assert s.server in (Server.STRAY, Server.SEALED, Server.FOLLOWING)
+
+
+def test_a_copy_is_made_anew_on_order_only_with_a_holder_to_take_it_from(table: list[Decision]) -> None:
+    for s in with_action(table, Action.REINIT):
+        assert (s.store, s.holder, s.duty) == (Store.FRESH, Holder.OTHER_HELD, Duty.REINIT)
+        assert s.server not in (Server.PRIMARY, Server.STOPPING, Server.DYING, Server.HUNG, Server.BUSY)
 
 
 # -- pause ------------------------------------------------------------------------------------------------------
@@ -173,6 +195,7 @@ def test_duties_are_those_of_a_writable_holder(table: list[Decision]) -> None:
 def test_while_paused_nobody_is_promoted_demoted_started_released_or_rebuilt(table: list[Decision]) -> None:
     moves = {Action.STOP, Action.START, Action.RELEASE, Action.SEAL, Action.PUBLISH, Action.CLAIM, Action.PROMOTE}
     moves |= {Action.ANNOUNCE, Action.REWIND, Action.CLONE, Action.PREPARE, Action.HAND_OVER, Action.PAUSE}
+    moves |= {Action.RESTART, Action.REINIT}
     assert not actions_where(table, lambda s: s.holder in PAUSED) & moves
     fenced = [s for s in with_action(table, Action.FENCE) if s.holder in PAUSED]
     assert {s.server for s in fenced} == {Server.PRIMARY}, "only who is writable beside the holder"
@@ -188,7 +211,7 @@ def test_only_the_holder_lifts_a_pause_whatever_its_server_does(table: list[Deci
 
 
 def test_a_healthy_pair_is_left_alone() -> None:
-    for duty in Duty:
+    for duty in set(Duty) - {Duty.CONFIGURE, Duty.RESTART, Duty.REINIT, Duty.ANSWER}:
         s = Situation(Store.FRESH, Holder.OTHER_HELD, Server.FOLLOWING, Bid.NONE, Way.UNKNOWN, duty, Budget.WITHIN)
         assert choose(s) is Rule.R540_FOLLOWING
     s = Situation(Store.FRESH, Holder.MINE_HELD, Server.PRIMARY, Bid.NONE, Way.UNKNOWN, Duty.NONE, Budget.WITHIN)
@@ -202,7 +225,11 @@ FOLLOWED = (Holder.OTHER_HELD, Holder.OTHER_PAUSED, Holder.OTHER_CLAIMED)
 RELEVANT: dict[str, Callable[[Situation], bool]] = {
     "bid": lambda s: s.server is Server.SEALED and s.holder in (Holder.RELEASED, Holder.SILENT, *FOLLOWED),
     "path": lambda s: s.holder in FOLLOWED and s.server in (Server.SEALED, Server.STARTING, Server.DOWN),
-    "duty": lambda s: (s.holder is Holder.MINE_HELD and s.server is Server.PRIMARY) or s.holder is Holder.MINE_PAUSED,
+    "duty": lambda s: (
+        (s.holder is Holder.MINE_HELD and s.server is Server.PRIMARY)
+        or s.holder is Holder.MINE_PAUSED
+        or (s.holder is Holder.OTHER_HELD and s.server not in (Server.PRIMARY, Server.BUSY, Server.NO_DATA))
+    ),
     "budget": lambda s: s.server in (Server.DOWN, Server.STARTING, Server.STOPPING) or s.holder is Holder.MINE_CLAIMED,
     "holder": lambda s: s.server is not Server.BUSY,
     "store": lambda s: s.server not in (Server.DYING, Server.HUNG, Server.STOPPING) or s.holder in PAUSED,

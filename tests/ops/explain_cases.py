@@ -68,6 +68,12 @@ def without_key(seen: Seen) -> Seen:
     return replace(seen, records=replace(seen.records, leader=None, revisions={"cluster": 1}))
 
 
+def with_chore(seen: Seen, node: str, kind: str, **changes: object) -> Seen:
+    """The same look, with an order for this node alone."""
+    asked = order(kind=kind, source=node, target="", **changes)
+    return replace(seen, records=replace(seen.records, requests={node: asked}))
+
+
 def _n1(rule: Rule, **changes: object) -> Seen:
     return look(told("n1", rule, **changes))
 
@@ -109,6 +115,8 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R420_REFUSE: ("n1", look(told("n1", Rule.R420_REFUSE), asked=order())),
     Rule.R430_VOTERS: ("n1", _n1(Rule.R430_VOTERS)),
     Rule.R440_RECORD: ("n1", look(told("n1", Rule.R440_RECORD), recorded=False)),
+    Rule.R445_CONFIGURE: ("n1", _n1(Rule.R445_CONFIGURE)),
+    Rule.R447_ANSWER: ("n1", with_chore(_n1(Rule.R447_ANSWER), "n1", "reinit")),
     Rule.R450_HOLD: ("n1", look()),
     Rule.R500_CLONE_EMPTY: ("n2", look(down("n2", Rule.R500_CLONE_EMPTY, data=""))),
     Rule.R510_START: ("n2", look(down("n2", Rule.R510_START))),
@@ -116,6 +124,10 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R525_FENCE_INCOMPLETE: ("n2", look(down("n2", Rule.R525_FENCE_INCOMPLETE, "starting"))),
     Rule.R530_WAIT_START: ("n2", look(down("n2", Rule.R530_WAIT_START, "starting"))),
     Rule.R540_FOLLOWING: ("n2", look()),
+    Rule.R541_CONFIGURE: ("n2", look(told("n2", Rule.R541_CONFIGURE))),
+    Rule.R543_ANSWER: ("n2", with_chore(look(told("n2", Rule.R543_ANSWER)), "n2", "rewind")),
+    Rule.R545_RESTART: ("n2", with_chore(look(told("n2", Rule.R545_RESTART)), "n2", "restart")),
+    Rule.R547_REINIT: ("n2", with_chore(look(told("n2", Rule.R547_REINIT), leader=_FORKED), "n2", "reinit")),
     Rule.R550_UNFOLLOW: ("n2", look(told("n2", Rule.R550_UNFOLLOW, upstream_epoch=2))),
     Rule.R560_SEALED_UNTIL_MOVE: ("n2", look(sealed("n2", Rule.R560_SEALED_UNTIL_MOVE))),
     Rule.R565_UNTANGLE: ("n2", look(down("n2", Rule.R565_UNTANGLE, "waiting"))),

@@ -35,7 +35,7 @@ def settings(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):
-            match = re.fullmatch(r"([a-z_]+) = ('.*')|(include) ('.*')", line)
+            match = re.fullmatch(r"([a-z_]+) = ('.*')|(include(?:_if_exists)?) ('.*')", line)
             assert match, line
             name = match[1] or match[3]
             found.pop(name, None)
@@ -94,6 +94,11 @@ def test_what_pgha_owns_comes_last_and_wins_over_the_inventory() -> None:
     assert {name: found[name] for name in conf.FIXED} == conf.FIXED
     assert (found["shared_buffers"], found["wal_sender_timeout"]) == ("1GB", "9s"), "defaults give way"
     assert list(found)[-1] == "include" and found["include"] == "/var/lib/pgha/shop/pgha.live.conf"
+    names = list(found)
+    store = names.index("include_if_exists")
+    assert found["include_if_exists"] == "/var/lib/pgha/shop/pgha.parameters.conf"
+    assert all(names.index(name) < store for name in ("shared_buffers", "wal_sender_timeout", *conf.DEFAULTS))
+    assert all(names.index(name) > store for name in (*conf.FIXED, "data_directory", "hba_file", "port"))
 
 
 def test_the_inventory_may_say_where_to_listen_and_how_much_wal_to_write() -> None:

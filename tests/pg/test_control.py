@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,12 @@ def test_a_history_is_read_in_its_order(forks: list[tuple[int, int]]) -> None:
 @pytest.mark.parametrize(("timeline", "name"), [(1, "00000001.history"), (255, "000000FF.history")])
 def test_a_history_file_is_named_by_eight_digits(timeline: int, name: str) -> None:
     assert history_name(timeline) == name
+
+
+@pytest.mark.parametrize("version", [15, 18])
+def test_what_a_standby_must_have_at_least_is_what_pg_controldata_says(version: int) -> None:
+    raw, text = parse_raw(head(version)), said(version)
+    assert raw is not None
+    names = ("max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_xacts", "max_locks_per_xact")
+    told = [int(re.search(rf"^{name} setting: +(\d+)$", text, re.MULTILINE)[1]) for name in names]  # type: ignore[index]
+    assert list(raw.limits) == told
