@@ -38,6 +38,8 @@ def due(obs: Observation, server: Server) -> Duty:
     if order.kind == "restart":
         left = order.phase == "asked" or order.begun_s == obs.server.since_s
         return Duty.RESTART if left else _settings(obs)
+    if order.phase == "begun" and _is_another(obs, order):
+        return _settings(obs)  # the clone is on its way up
     return Duty.NONE if is_named(obs) and order.phase == "asked" else Duty.REINIT
 
 
@@ -57,7 +59,12 @@ def is_done(obs: Observation, order: Order, server: Server) -> bool:
         return False
     if order.kind == "restart":
         return obs.server.since_s != order.begun_s
-    return order.kind == "reinit" and obs.copy is not None and obs.copy.data != order.data
+    return order.kind == "reinit" and _is_another(obs, order)
+
+
+def _is_another(obs: Observation, order: Order) -> bool:
+    """What lies there is not the copy that was to go."""
+    return obs.copy is not None and obs.copy.data != order.data
 
 
 def problem(obs: Observation, order: Order) -> str:

@@ -85,7 +85,10 @@ def test_a_clone_is_over_when_another_copy_follows_or_the_job_has_failed() -> No
     begun = asked("reinit", standby(UNNAMED), phase="begun", data="d1")
     assert rule(begun) is Rule.R547_REINIT
     assert rule(but(begun, server__job="cloning")) is Rule.R230_BUSY
-    assert rule(but(begun, copy=but(N1, data="new"))) is Rule.R543_ANSWER
+    other = but(begun, copy=but(N1, data="new"))
+    assert rule(but(other, server__running=Running.DOWN)) is Rule.R510_START, "the clone comes up"
+    assert rule(but(other, server__upstream_epoch=0)) is Rule.R550_UNFOLLOW
+    assert rule(other) is Rule.R543_ANSWER
     failed = but(begun, server__job_failed="not enough room")
     assert rule(failed) is Rule.R543_ANSWER
     assert failed.store is not None
