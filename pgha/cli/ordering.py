@@ -36,8 +36,8 @@ def desk(target: Target) -> tuple[Desk, Seen]:
 
     clock, store = sources.clock(), sources.open_store(target.store)
     tell: Callable[[str, float], None] = lambda text, at: render.note(f"{at:6.2f}s  {text}")  # noqa: E731
-    found = node_orders.Desk(store, clock, target, asked_by(), tell)
-    return found, status.gather(store, clock, target.cluster, timeout_s=READ_S)
+    look: Callable[[], Seen] = lambda: status.gather(store, clock, target.cluster, timeout_s=READ_S)  # noqa: E731
+    return node_orders.Desk(store, clock, target, asked_by(), tell, look), look()
 
 
 def moved(store: Store, clock: Clock, target: Target, ask: Callable[[], Asked]) -> float:

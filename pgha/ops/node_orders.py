@@ -7,7 +7,7 @@ neighbours in ops.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pgha import records
@@ -29,13 +29,15 @@ CLONE_S = 6 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where orders are given: the store, this machine's clock, the cluster, who asks, and where progress is told."""
+    """Where orders are given: the store, this machine's clock, the cluster, who asks, where progress is told, and how
+    to look again."""
 
     store: Store
     clock: Clock
     target: Target
     asked_by: str
     tell: Tell
+    seen: Callable[[], Seen]
 
 
 def place(desk: Desk, seen: Seen, node: str, kind: str, *, source: str = "") -> Order:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from pgha.core.model import Order, Tenure
 from pgha.errors import Exit, PghaError, Refused, RolledBack, StoreUnreachable, UsageError
-from pgha.ops import node_orders, status, switchover
+from pgha.ops import node_orders, switchover
 from pgha.ops.node_orders import Desk
 from pgha.ops.status import Seen, is_fresh, primary_of, voters_of
 from pgha.ops.target import Target
 
 GATE_S = 60.0
-READ_S = 2.0
 BUDGET_S = 30.0
 LOOK_S = 0.1
 
@@ -95,7 +94,7 @@ def run(desk: Desk, chosen: Plan) -> dict[str, float]:
     steps = [(name, False) for name in chosen.standbys] + ([(chosen.primary, True)] if chosen.primary else [])
     try:
         for name, is_primary in steps:
-            before = _look(desk)
+            before = desk.seen()
             done[name] = _primary(desk, before, chosen) if is_primary else _standby(desk, before, name)
             await_voters(desk, before)
     except PghaError as e:
@@ -104,10 +103,6 @@ def run(desk: Desk, chosen: Plan) -> dict[str, float]:
         step = desk.target.command("list")
         raise PghaError(f"restarted: {', '.join(done)}; then: {e.what}", e.because, step, code=Exit.PARTIAL) from e
     return done
-
-
-def _look(desk: Desk) -> Seen:
-    return status.gather(desk.store, desk.clock, desk.target.cluster, timeout_s=READ_S)
 
 
 def _standby(desk: Desk, seen: Seen, name: str) -> float:
@@ -137,7 +132,7 @@ def await_voters(desk: Desk, before: Seen) -> None:
     names = {copy.node for copy in voters_of(leader)} | ({leader.holder.node} if leader else set())
     end = desk.clock.now_s() + GATE_S
     while True:
-        seen = _look(desk)
+        seen = desk.seen()
         now = seen.records.leader
         if now is not None and now.tenure is Tenure.HELD and len(now.sync) <= 1 and not seen.down:
             voting = {copy.node for copy in voters_of(now)} | {now.holder.node}
