@@ -43,7 +43,19 @@ def test_help_takes_at_most_a_sixth_of_a_second() -> None:
     assert min(times) <= 0.15, times
 
 
-@pytest.mark.parametrize("command", [*cli.COMMANDS, "demo up", "demo down", "config show", "config set"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *cli.COMMANDS,
+        "demo up",
+        "demo down",
+        "config show",
+        "config set",
+        "config edit",
+        "config history",
+        "config rollback",
+    ],
+)
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([*command.split(), "--help"]) == Exit.OK
     text = capsys.readouterr().out

@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 
 from pgha import records, render_history
-from pgha.cli import main as cli
 from pgha.cli import log_sources, sources
+from pgha.cli import main as cli
 from pgha.core.model import Event, Position
 from pgha.errors import Exit, UsageError
 from pgha.ops import status

@@ -105,6 +105,14 @@ def test_who_is_handed_the_key_names_the_voters_that_live_before_they_have_seale
     assert N3 not in Scene(replace(FREE, clean=True)).claim().sync[-1].voters
 
 
+def test_who_is_tagged_nosync_is_not_named_by_a_claim_and_its_seal_counts_all_the_same() -> None:
+    outside = (member(N3, seal(N3, END), nosync=True),)
+    new = Scene(others=outside).claim()
+    assert new.holder == N1 and new.sync == (*FREE.sync, Rule(N1, frozenset(), 0)), "n3's seal gave the cover"
+    handed = replace(FREE, clean=True, target="n1")
+    assert N3 not in Scene(handed, others=(member(N3, nosync=True),)).claim().sync[-1].voters
+
+
 def test_a_claim_by_cover_leaves_an_order_alone() -> None:
     scene = Scene(asked=failover(), others=COVERED)
     scene.claim()

@@ -1,0 +1,54 @@
+"""What `list` says of tags, settings that wait or were left, orders for one node; whom `dsn --ro` leaves out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pgha.errors import Exit
+from pgha.ops import connect, node_notes
+from pgha.ops.status import Seen, judge
+from pgha.ops.target import NodeRef
+from tests.ops.cases import TARGET, leader, member, order, seen
+
+
+def with_order(look: Seen, **changes: object) -> Seen:
+    asked = order(kind="restart", source="n2", target="", **changes)
+    return replace(look, records=replace(look.records, requests={"n2": asked}))
+
+
+def test_tags_and_what_waits_for_a_restart_are_remarks_of_a_healthy_cluster() -> None:
+    waits = {"max_connections": ("100", "200")}
+    found = judge(TARGET, seen(member("n2", nofailover=True, priority=5), member("n3", clonefrom=True, pending=waits)))
+    assert found.exit == Exit.OK
+    assert found.remarks == (
+        "n2: nofailover, priority 5",
+        "n3: clonefrom",
+        "n3 waits for a restart: max_connections 100 -> 200",
+    )
+
+
+def test_a_node_that_left_the_settings_makes_the_cluster_degraded() -> None:
+    found = judge(TARGET, seen(member("n3", refused="revision 5 is left")))
+    assert found.exit == Exit.DEGRADED and "n3: revision 5 is left" in found.notes
+
+
+def test_a_nosync_standby_that_does_not_vote_is_as_it_should_be() -> None:
+    apart = seen(member("n3", nosync=True), key=leader("n2"))
+    assert judge(TARGET, apart).exit == Exit.OK
+    assert judge(TARGET, seen(key=leader("n2"))).exit == Exit.DEGRADED
+
+
+def test_an_order_for_one_node_is_shown_while_it_is_open() -> None:
+    assert judge(TARGET, with_order(seen())).order == "restart n2: asked, asked 4 s ago by anna@desk"
+    assert judge(TARGET, with_order(seen(), phase="done")).order == ""
+    both = judge(TARGET, with_order(seen(asked=order())))
+    assert both.order.startswith("switchover n1 to n2: asked") and "; restart n2: asked" in both.order
+    assert node_notes.orders(seen().records, 0.0) == []
+
+
+def test_readers_are_not_sent_to_who_is_tagged_noloadbalance_unless_nobody_else_is_there() -> None:
+    nodes = [NodeRef("n1", "h1", 1), NodeRef("n2", "h2", 2, noloadbalance=True), NodeRef("n3", "h3", 3)]
+    assert "@h3:3,h1:1/" in connect.uri(nodes, "n1", connect.Wish(user="u", read_only=True))
+    assert "h2:2" in connect.uri(nodes, "n1", connect.Wish())
+    assert "h2:2" in connect.uri(nodes, "n2", connect.Wish(read_only=True)), "it is the primary now"
+    assert "h2:2" in connect.uri(nodes[1:2], "n1", connect.Wish(read_only=True))
