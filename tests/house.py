@@ -47,7 +47,7 @@ GUARD_KNOWS = ("pgha.watchdog.guard*", "pgha.watchdog", "pgha.errors.*")
 _ADAPTERS = "adapters/*.py"
 _LOCAL = ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", *GUARD, "watchdog/main.py")
 # An operator's move waits, with a deadline.
-_MOVES = ("switchover", "status", "bootstrap", "procs", "demo", "drill*", "logs")
+_MOVES = ("switchover", "status", "bootstrap", "procs", "demo", "drill*", "logs", "founding")
 _WAITING = tuple(f"ops/{n}.py" for n in _MOVES)
 _LINK = "watchdog/link.py"  # the agent's end of the pipe to its guard
 _CLOCKED = (_ADAPTERS, *GUARD, _LINK, "watchdog/main.py", "watchdog/agent_main.py", "cli/*.py", *_PROCESSES, *_WAITING)
@@ -59,8 +59,8 @@ _CHANCE = (
     *(
         f"ops/{n}.py"
         for n in (
-            *("bootstrap", "etcd_changes", "fleet", "host_fleet"),
-            *("newdata", "node_orders", "parameters", "switchover"),
+            *("etcd_changes", "fleet", "founding", "host_fleet"),
+            *("newdata", "newstore", "node_orders", "parameters", "switchover"),
         )
     ),
 )
@@ -121,7 +121,7 @@ _WALL_CLOCK = (
     "adapters/journal.py",
     "watchdog/agent_main.py",
     "watchdog/guard_log.py",
-    "ops/bootstrap.py",
+    "ops/founding.py",
     "ops/logs.py",
     "ops/status.py",
     "ops/switchover.py",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from pgha.cli import sources
@@ -12,7 +14,16 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 
 @app.command(epilog="Example: pgha bootstrap -i inventory.yaml")
 def bootstrap(
-    ctx: typer.Context, inventory: InventoryOption = None, output: OutputOption = None, yes: YesOption = False
+    ctx: typer.Context,
+    new_store: Annotated[
+        bool, typer.Option("--new-store", help="The store is lost for good: begin a new one for the data there are.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept-data-loss", help="With --new-store: also without the data of every node.")
+    ] = False,
+    inventory: InventoryOption = None,
+    output: OutputOption = None,
+    yes: YesOption = False,
 ) -> None:
     """Make a cluster from an inventory. Run again it completes what is missing and changes nothing else.
 
@@ -20,14 +31,19 @@ def bootstrap(
     """
     from pgha import render
     from pgha.ops import bootstrap as moves
+    from pgha.ops import newstore
+    from pgha.ops.bootstrap_run import Options
     from pgha.ops.host_fleet import HostFleet
 
     choice = merged(ctx, inventory=inventory, output=output, yes=yes)
     wanted, _, flags = sources.inventory_of(choice)
-    machine, options, lines = sources.machine_for(wanted), moves.Options(flags=flags), render.Lines()
+    machine, lines = sources.machine_for(wanted), render.Lines()
+    options = Options(flags=flags, new_store=new_store, accept_loss=accept)
     fleet = moves.fleet_of(wanted, machine, options, lines)
-    if isinstance(fleet, HostFleet) and not choice.yes:
-        sources.confirmed(fleet.plan())
+    plan = newstore.plan_lines(wanted) if new_store else []
+    plan += fleet.plan() if isinstance(fleet, HostFleet) else []
+    if plan and not choice.yes:
+        sources.confirmed(plan)
     done = moves.bootstrap(wanted, machine, options, lines, fleet)
     if choice.json:
         render.as_json({**done.status.as_dict(), "seconds": round(done.seconds, 2)})

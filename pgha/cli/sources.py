@@ -22,7 +22,7 @@ from pgha.ops.target import Target, from_inventory, from_node_file
 if TYPE_CHECKING:
     from pgha.adapters.ssh import SshConnection
     from pgha.inventory import Inventory
-    from pgha.ops.bootstrap import Machine
+    from pgha.ops.bootstrap_run import Machine
     from pgha.ops.host_fleet import Distant
     from pgha.ports import Clock, Store, StoreMembers
 
@@ -197,7 +197,7 @@ def machine_for(inventory: Inventory) -> Machine:
     """This machine, as the inventory's local user, and the way to the inventory's hosts."""
     from pgha.adapters.binaries import MachineBinaries
     from pgha.adapters.local import JsonKeep, LocalHost
-    from pgha.ops.bootstrap import Machine
+    from pgha.ops.bootstrap_run import Machine
 
     host = LocalHost(inventory.local.user) if inventory.local else LocalHost.anybody()
     spec = inventory.postgres

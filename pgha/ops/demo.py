@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from pgha.errors import OutcomeUnknown, Refused, UsageError
 from pgha.host import Host
 from pgha.ops import newdata, restarter
-from pgha.ops.bootstrap import Machine, Options, Outcome, bootstrap
+from pgha.ops.bootstrap import bootstrap
+from pgha.ops.bootstrap_run import Machine, Options, Outcome
 from pgha.ops.connect import DEMO_PASSFILE, DEMO_ROLE
 from pgha.ops.drill_role import NAME as DRILL_ROLE
 from pgha.ops.fleet import Marker

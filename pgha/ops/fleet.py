@@ -167,6 +167,10 @@ class Fleet(Protocol):
         """Do it for every node, at once where they are on hosts of their own."""
         ...
 
+    def node_file(self, node: Place) -> str | None:
+        """What its watchdog reads, None when there is none."""
+        ...
+
     def put_node_file(self, node: Place, text: str) -> bool:
         """Write what its watchdog reads; False when it was that already."""
         ...

@@ -264,6 +264,10 @@ class HostFleet:
         """At once."""
         each(self.nodes, lambda _name, node: work(node))
 
+    def node_file(self, node: Place) -> str | None:
+        """Root's, in /etc/pgha."""
+        return self._steps[node.name].root.read(self.nodes[node.name].node_file_path)
+
     def put_node_file(self, node: Place, text: str) -> bool:
         """Root's, in /etc/pgha."""
         steps = self._steps[node.name]

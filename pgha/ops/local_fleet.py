@@ -78,6 +78,10 @@ class LocalFleet:
         for node in self._nodes:
             work(node)
 
+    def node_file(self, node: Place) -> str | None:
+        """In the node's directory."""
+        return self._host.read(f"{node.dir}/node.json")
+
     def put_node_file(self, node: Place, text: str) -> bool:
         """In the node's directory."""
         path = f"{node.dir}/node.json"

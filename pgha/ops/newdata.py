@@ -120,10 +120,24 @@ def prepare(node: Place, order: NewData, host: Host) -> str:
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class ControlData:
+    """What pg_controldata says of a directory. system: its identifier, as decimal text."""
+
+    system: str
+    timeline: int
+
+
+def controldata(node: Place, data_dir: str, bin_dir: str, host: Host) -> ControlData:
+    """By the program of that name. Raises RolledBack."""
+    ran = _must(host.run([f"{bin_dir}/pg_controldata", "-D", data_dir], timeout_s=TOOL_S), "pg_controldata failed")
+    system = re.search(r"^Database system identifier:\s+(\d+)$", ran.out, re.MULTILINE)
+    timeline = re.search(r"^Latest checkpoint's TimeLineID:\s+(\d+)$", ran.out, re.MULTILINE)
+    if system is None:
+        raise RolledBack(f"pg_controldata of {node.name} names no system identifier", ran.tail())
+    return ControlData(system.group(1), int(timeline.group(1)) if timeline else 0)
+
+
 def system_identifier(node: Place, data_dir: str, bin_dir: str, host: Host) -> str:
     """From pg_controldata, as decimal text."""
-    ran = _must(host.run([f"{bin_dir}/pg_controldata", "-D", data_dir], timeout_s=TOOL_S), "pg_controldata failed")
-    found = re.search(r"^Database system identifier:\s+(\d+)$", ran.out, re.MULTILINE)
-    if found is None:
-        raise RolledBack(f"pg_controldata of {node.name} names no system identifier", ran.tail())
-    return found.group(1)
+    return controldata(node, data_dir, bin_dir, host).system

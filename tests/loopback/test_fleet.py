@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +117,55 @@ def test_a_destroyed_cluster_leaves_its_data_under_another_name_and_nothing_that
     (aside,) = place.parent.glob(f"{place.name}.destroyed-*")
     assert len(list(aside.glob("n?.destroyed-*/data/PG_VERSION"))) == 4
     shutil.rmtree(aside)
+
+
+def lose_etcd(cluster: Cluster) -> None:
+    """Every member dies at one moment, and its disk with it."""
+    for node in cluster.nodes.values():
+        local_nodes.hold_down(node)
+    faults.kill([p for n in cluster.nodes.values() for p in faults.of(n, "etcd")])
+    for node in cluster.nodes.values():
+        shutil.rmtree(node.etcd_dir)
+
+
+@pytest.mark.deep
+def test_etcd_lost_for_good_is_begun_anew_and_no_acknowledged_row_is_lost(four: Cluster) -> None:
+    path = four.target.where
+    with writing(four) as client:
+        epoch = four.leader.epoch
+        assert "the store is not lost" in pgha("bootstrap", "--new-store", "-y", "-i", path).text
+        lose_etcd(four)
+        said = pgha("bootstrap", "-i", path, within_s=90.0)
+        assert said.code == 4 and "bootstrap --new-store" in said.text, said
+        said = pgha("bootstrap", "--new-store", "-y", "-i", path, within_s=90.0)
+        assert said.code == 0, said
+        four.await_healthy()
+        client.await_rows()
+        word = client.verdict()
+    assert word.is_clean and four.leader.epoch > epoch, word
+    ((rows,),) = four.ask(four.primary, "SELECT count(*) FROM pgha_drill")
+    assert int(rows or 0) >= word.acked
+    lose_etcd(four)
+    lost = four.nodes["n4"]
+    faults.kill(faults.of(lost, *faults.NODE))
+    shutil.rmtree(lost.data_dir)
+    said = pgha("bootstrap", "--new-store", "-y", "-i", path, within_s=90.0)
+    assert said.code == 12 and f"{lost.name} may have commits" in said.text, said
+    said = pgha("bootstrap", "--new-store", "-y", "--accept-data-loss", "-i", path, within_s=90.0)
+    assert said.code == 0, said
+    four.await_healthy()
+    assert four.ask(four.primary, "SELECT count(*) FROM pgha_drill") == ((rows,),)
+
+
+def test_the_logs_of_all_nodes_come_as_one_stream_by_time(cluster: Cluster) -> None:
+    said = pgha("logs", "--since", "1h", "-o", "json", "-i", cluster.target.where)
+    assert said.code == 0, said.text[-500:]
+    lines = [json.loads(line) for line in said.text.splitlines()]
+    assert {(x["node"], x["source"]) for x in lines} == {
+        (node, piece) for node in cluster.nodes for piece in ("watchdog", "guard", "postgresql", "etcd")
+    }
+    times = [x["time"] for x in lines]
+    assert times == sorted(times) and None not in times
+    epoch = cluster.leader.epoch
+    told = pgha("history", str(epoch), "-i", cluster.target.where)
+    assert told.code == 0 and f"claims epoch {epoch}" in told.text, told

@@ -14,6 +14,8 @@ from pgha.adapters.memory import MemoryStore
 from pgha.core.model import Copy, Rule
 from pgha.host import Ran
 from pgha.ops import bootstrap
+from pgha.ops.bootstrap_run import Machine as BootMachine
+from pgha.ops.bootstrap_run import Options, Outcome
 from pgha.ops.progress import Silent
 from pgha.ports import StoreHealth, Write
 from tests.ops import cases
@@ -131,8 +133,8 @@ class Machine:
             "shop", snapshot.revision, {k: (e.value, e.revision) for k, e in snapshot.entries.items()}
         )
 
-    def bootstrap(self, options: bootstrap.Options | None = None, **changes: str) -> bootstrap.Outcome:
-        machine = bootstrap.Machine(
+    def bootstrap(self, options: Options | None = None, **changes: str) -> Outcome:
+        machine = BootMachine(
             host=self,  # type: ignore[arg-type]  # __getattr__ gives the rest
             binaries=Programs(),
             clock=self.clock,
@@ -141,7 +143,7 @@ class Machine:
             keep=lambda path: JsonKeep(path, self.real.owner),
         )
         wanted = inventory.parse(text_for(self.root, **changes), "inventory.yaml")
-        return bootstrap.bootstrap(wanted, machine, options or bootstrap.Options(), Silent())
+        return bootstrap.bootstrap(wanted, machine, options or Options(), Silent())
 
 
 class Programs:

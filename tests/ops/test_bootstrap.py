@@ -19,7 +19,8 @@ from pgha.adapters.local import JsonKeep
 from pgha.adapters.memory import Fault
 from pgha.core.model import Cluster, Copy, Tenure
 from pgha.errors import Exit, Findings, PghaError, Refused
-from pgha.ops import bootstrap, newdata
+from pgha.ops import founding, newdata
+from pgha.ops.bootstrap_run import Options
 from pgha.ops.local_nodes import MARKER
 from pgha.ops.preflight import etcd_warning, read_marker
 from pgha.ports import Committed, Conflict, Guard, Unknown, Write
@@ -60,7 +61,7 @@ def test_a_new_cluster_has_its_three_keys_and_its_files(machine: Machine) -> Non
 
 
 def test_the_first_leader_key_is_released_and_covered_by_its_own_copy_alone() -> None:
-    key = bootstrap.first_leader(Copy("n1", "abc123"))
+    key = founding.first_leader(Copy("n1", "abc123"))
     (rule,) = key.sync
     assert key.tenure is Tenure.RELEASED and key.epoch == 1 and not key.clean
     assert rule.holder == key.holder == Copy("n1", "abc123") and rule.k == 0 and not rule.voters
@@ -265,7 +266,7 @@ def test_every_finding_is_told_at_once_and_used_ports_name_their_user(machine: M
 def test_a_cluster_that_does_not_become_healthy_is_told_after_the_deadline(machine: Machine) -> None:
     machine._come_alive = lambda: None  # type: ignore[method-assign]
     with pytest.raises(PghaError) as failed:
-        machine.bootstrap(bootstrap.Options(healthy_s=7.0))
+        machine.bootstrap(Options(healthy_s=7.0))
     assert failed.value.code == Exit.PARTIAL and "not healthy after 7 s" in failed.value.what
     assert "released the leader key (bootstrap)" in failed.value.because
 
