@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """base_s: the baseline's median outage of a crash, 0 when it was not measured."""
+    """base_s: the median outage of a crash of PostgreSQL alone, measured in the same run; 0 when it was not."""
 
     cluster: Cluster
     rounds: int

@@ -34,12 +34,21 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def baseline_lines(rounds: int) -> tuple[list[Line], dict[str, float]]:
+def baseline_kinds(parts: set[str]) -> list[str]:
+    """What PostgreSQL alone is measured for: a crash also when only a backend's death is to be compared with it."""
+    if "baseline" in parts:
+        return ["switchover", "crash"]
+    return ["crash"] if "backend-killed" in parts else []
+
+
+def baseline_lines(kinds: list[str], rounds: int) -> tuple[list[Line], dict[str, float]]:
     """The baseline's lines with its steps, and its medians by kind."""
+    if not kinds:
+        return [], {}
     root = Path(tempfile.mkdtemp(prefix="pgha-bench-", dir="/var/tmp"))
     root.chmod(0o711)
     try:
-        found = baseline.measure(root, ["switchover", "crash"], rounds, say)
+        found = baseline.measure(root, kinds, rounds, say)
     finally:
         shutil.rmtree(root)
     lines, medians = [], {}
@@ -136,7 +145,7 @@ def main() -> int:
     """Print the table; exit code 1 when a target was missed."""
     wanted = options()
     parts, facts = set(wanted.only.split(",")), machine.facts()
-    lines, base = baseline_lines(wanted.rounds) if "baseline" in parts else ([], {})
+    lines, base = baseline_lines(baseline_kinds(parts), wanted.rounds)
     if parts & set(BASIC[1:]):
         lines += pgha_lines(parts, wanted.rounds, wanted.node_rounds or wanted.rounds, base)
     if deep := parts & set(depth.PARTS):

@@ -1,4 +1,5 @@
-"""Taking over where cover is not the question: nothing is promised (durability async), or an operator gave it up.
+"""Taking over where cover is not the question: nothing is promised (durability async), an operator gave it up, or all
+are covered after a silence of the store.
 
 Duty: pure; thresholds of its own, as `classify` has them. May import pgha.core.cover, model and observation.
 
@@ -17,6 +18,7 @@ from pgha.core.model import Copy, Leader, Seal, Tenure
 from pgha.core.observation import Observation, StoreView
 
 MORE_S = 2.0  # so long a node waits for a better seal, or for a majority, where nothing is promised
+HOLDER_S = 0.5  # and one attempt: so long the holder gets to take its key back after a silence of the store
 OTHERS_S = 0.15  # with a majority there: for those that are about to seal
 
 
@@ -92,3 +94,14 @@ def led(view: StoreView, seals: Sequence[Seal]) -> bool:
 def _barred(view: StoreView, seal: Seal) -> bool:
     member = view.members.get(seal.copy.node)
     return member is not None and member.nofailover
+
+
+def holder_comes(obs: Observation, view: StoreView, leader: Leader, first: cover.Candidate | None) -> bool:
+    """The store was silent for everybody, so the silence of its holder says little: it has a moment to come, and to
+    claim when it is the best that came."""
+    there = view.members.get(leader.holder.node)
+    if leader.tenure is Tenure.RELEASED or leader.holder.node == obs.me or there is None or there.nofailover:
+        return False
+    came = there.seal is not None and there.seal.revision == view.leader_revision
+    wait_s = obs.timing.a_s + HOLDER_S
+    return obs.key_seen_s < obs.answers_s > obs.now_s - wait_s and (not came or (first is not None and first.holds))

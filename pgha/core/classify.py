@@ -64,7 +64,10 @@ def _holder(obs: Observation) -> Holder:
         return Holder.RELEASED
     if leader.holder.node == obs.me:
         if leader.incarnation != obs.incarnation or obs.tenancy.epoch != leader.epoch:
-            return Holder.FORMER_LIFE if pause.is_to_end(obs, leader) else Holder.FORMER_PAUSED
+            if not pause.is_to_end(obs, leader):
+                return Holder.FORMER_PAUSED
+            ended = leader.incarnation == obs.incarnation and leader.epoch == obs.ended and leader.paused is None
+            return Holder.MINE_ENDED if ended else Holder.FORMER_LIFE
         age_s = obs.now_s - obs.tenancy.sent_s - obs.tenancy.left_s
         if age_s >= obs.timing.f_hard_s:
             return Holder.MINE_EXPIRED
@@ -180,6 +183,13 @@ def handed(view: StoreView, node: str) -> bool:
     return leader is not None and leader.tenure is Tenure.RELEASED and leader.clean and leader.target == node
 
 
+def knows_voters(obs: Observation, view: StoreView) -> bool:
+    """The voters need not be heard before the claim names them: handed over, or this node's own key, whose voters were
+    there when it had to stop."""
+    own = view.leader is not None and view.leader.tenure is not Tenure.RELEASED and view.leader.holder == obs.copy
+    return own or handed(view, obs.me)
+
+
 def bid_of(obs: Observation) -> Bid:
     """What this node's seal is good for."""
     view, seal = obs.store, own_seal(obs)
@@ -205,24 +215,30 @@ def _yields(obs: Observation, view: StoreView, seals: tuple[Seal, ...]) -> bool:
     waited_s = obs.now_s - obs.bid_s
     leader = view.leader
     assert leader is not None
+    first = cover.best([_candidate(m, leader) for m in view.members.values() if m.seal in seals])
+    if bids.holder_comes(obs, view, leader, first):
+        return True
     if not leader.sync and bids.waits_for_more(obs, view, seals):
         return True
     if leader.tenure is Tenure.RELEASED and leader.target not in ("", obs.me) and waited_s < TARGET_S:
         return True
-    if waited_s < YIELD_S and leader.target != obs.me:
-        first = cover.best([_candidate(m) for m in view.members.values() if m.seal in seals])
-        if first is not None and first.name != obs.me:
-            return True
-    if waited_s < GATHER_S and leader.sync and not handed(view, obs.me):
+    if waited_s < YIELD_S and leader.target != obs.me and first is not None and first.name != obs.me:
+        return True
+    if waited_s < GATHER_S and leader.sync and not knows_voters(obs, view):
         here = {s.copy for s in seals}
         return any(v not in here and v.node in view.members for v in leader.sync[-1].voters)
     return False
 
 
-def _candidate(member: Member) -> cover.Candidate:
+def _candidate(member: Member, leader: Leader) -> cover.Candidate:
     assert member.seal is not None
     return cover.Candidate(
-        seal=member.seal, priority=member.priority, name=member.node, barred=member.nofailover, replay_behind=0
+        seal=member.seal,
+        priority=member.priority,
+        name=member.node,
+        barred=member.nofailover,
+        replay_behind=0,
+        holds=leader.tenure is not Tenure.RELEASED and member.seal.copy == leader.holder,
     )
 
 

@@ -36,13 +36,17 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sealed node as `best` compares it. replay_behind: bytes of WAL it holds and has not replayed."""
+    """A sealed node as `best` compares it. replay_behind: bytes of WAL it holds and has not replayed.
+
+    holds: the leader key, not released, is its own: it had to stop for the store's silence.
+    """
 
     seal: Seal
     priority: int
     name: str
     barred: bool = False
     replay_behind: int = 0
+    holds: bool = False
 
 
 class Path(Enum):
@@ -102,15 +106,16 @@ def _went_back(holder: Copy, known: dict[Copy, Position], sync: tuple[Rule, ...]
 def best(candidates: Iterable[Candidate]) -> Candidate | None:
     """The one the others give way to; None when nobody is left. Barred ones (nofailover) never win.
 
-    Order: position; then less to replay (it is writable sooner); then the higher priority; then the name.
+    Order: position; then who holds the key (nobody has to move); then less to replay (it is writable sooner); then
+    the higher priority; then the name.
     """
     eligible = [c for c in candidates if not c.barred]
     return min(eligible, key=_rank, default=None)
 
 
-def _rank(candidate: Candidate) -> tuple[int, int, int, int, str]:
-    position = candidate.seal.position
-    return -position.timeline, -position.lsn, candidate.replay_behind, -candidate.priority, candidate.name
+def _rank(candidate: Candidate) -> tuple[int, int, bool, int, int, str]:
+    c, position = candidate, candidate.seal.position
+    return -position.timeline, -position.lsn, not c.holds, c.replay_behind, -c.priority, c.name
 
 
 def claim_rule(own: Seal, seals: Iterable[Seal], copies: int, also: Iterable[Copy] = ()) -> Rule:

@@ -57,6 +57,7 @@ class Rule(Enum):
     R200_FOREIGN = (Action.NONE, "store and data directory belong to different clusters: nothing is touched")
     R210_RESTORED = (Action.NONE, "the store shows less than was seen before (restored?): the operator decides")
     R220_STORE_SILENT = (Action.NONE, "the store does not answer: everybody keeps its role while it can prove it")
+    R225_START_SILENT = (Action.START, "the lease ran out, the store is silent: the server comes up sealed")
     R230_BUSY = (Action.NONE, "the data directory is being rebuilt")
     R240_NO_LEADER_KEY = (Action.NONE, "there is no leader key, which is not a vacancy: the operator decides")
     R300_RELEASE_DOWN = (Action.RELEASE, "the server is down: the leader key is released at once")
@@ -129,6 +130,7 @@ class Rule(Enum):
 
 
 MINE = (Holder.MINE_CLAIMED, Holder.MINE_HELD, Holder.MINE_LATE, Holder.MINE_EXPIRED, Holder.MINE_PAUSED)
+SPENT = (Holder.MINE_LATE, Holder.MINE_EXPIRED, Holder.MINE_ENDED)
 PAUSED = (Holder.MINE_PAUSED, Holder.FORMER_PAUSED, Holder.OTHER_PAUSED)
 
 
@@ -170,7 +172,7 @@ def _store(s: Situation) -> Rule | None:
     if s.store is Store.RESTORED:
         return Rule.R210_RESTORED
     if s.store is Store.SILENT:
-        return Rule.R220_STORE_SILENT
+        return _alone(s)
     if s.server is Server.BUSY:
         return Rule.R230_BUSY
     if s.holder is Holder.ABSENT:
@@ -178,8 +180,19 @@ def _store(s: Situation) -> Rule | None:
     return None
 
 
+def _alone(s: Situation) -> Rule:
+    """What nobody else can see: who had to stop comes up sealed and measures, so as to be the first (decision 16)."""
+    if s.server is Server.DOWN and s.holder in SPENT and s.budget is not Budget.EARLY:
+        return Rule.R225_START_SILENT
+    if s.server is Server.STRAY and s.holder is Holder.MINE_ENDED:
+        return Rule.R550_UNFOLLOW
+    return Rule.R220_STORE_SILENT
+
+
 def _duty(s: Situation) -> Rule | None:
     """What the node does whose name is in the key."""
+    if s.holder is Holder.MINE_ENDED and s.server in (Server.NO_DATA, Server.DOWN):
+        return Rule.R300_RELEASE_DOWN
     if s.holder is Holder.FORMER_LIFE:
         stopped = s.server in (Server.NO_DATA, Server.DOWN)
         return Rule.R320_RELEASE_FORMER if stopped else Rule.R325_FENCE_FORMER
@@ -238,7 +251,7 @@ def _claimed(s: Situation) -> Rule:
 
 def _standby(s: Situation) -> Rule:
     """What everybody else does: come up sealed, then follow, or seal and perhaps claim."""
-    free = s.holder in (Holder.RELEASED, Holder.SILENT)
+    free = s.holder in (Holder.RELEASED, Holder.SILENT, Holder.MINE_ENDED)
     if s.holder is Holder.OTHER_PAUSED:
         return _beside_paused(s)
     if s.server is Server.NO_DATA:

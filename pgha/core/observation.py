@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Position, Question, Seal, Settings
 from pgha.core.server import ServerView
@@ -80,6 +81,8 @@ class Observation:
     rewound: rewinds already done for the present epoch. nodes: the cluster's, by this node's file (empty: not told).
     chore_seen_s: when the order for this node was first seen.
     outdated: the server's files don't hold the settings of the store. short: it runs with less than its primary needs.
+    answers_s: when the store answered again after a silence, if it ever did. ended: the epoch that this agent let go
+    while the store was silent, its server ended; 0 none.
     """
 
     me: str
@@ -100,6 +103,8 @@ class Observation:
     failed_starts: int = 0
     crashes: int = 0
     rewound: int = 0
+    answers_s: float = -inf
+    ended: int = 0
     nofailover: bool = False
     nodes: frozenset[str] = frozenset()
     missing_s: Mapping[Copy, float] = field(default_factory=dict)

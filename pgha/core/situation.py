@@ -29,6 +29,7 @@ class Holder(Enum):
     MINE_LATE = "this node holds it, not renewed since F_soft"
     MINE_EXPIRED = "this node held it, not renewed since F_hard"
     MINE_PAUSED = "this node holds it, and it is paused"
+    MINE_ENDED = "this node held it until the store fell silent, and has ended its server since"
     FORMER_LIFE = "an earlier life of this node's watchdog holds it"
     FORMER_PAUSED = "an earlier life of this node's watchdog holds it, and it is paused"
     OTHER_CLAIMED = "another node has claimed it and is not yet writable"
@@ -105,7 +106,7 @@ class Budget(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One of 898,560; each is mapped to exactly one rule."""
+    """One of 967,680; each is mapped to exactly one rule."""
 
     store: Store
     holder: Holder

@@ -133,11 +133,11 @@ class Explained:
 
 @lru_cache(maxsize=256)
 def nearest(here: Situation, goal: Rule) -> Wanted | None:
-    """The fewest axes that must change, and to what, so that `choose` gives `goal`; found by trying. None: never."""
+    """The fewest axes that must change, and to what, so that `choose` gives `goal`; by trying. None: never."""
     now = {axis: getattr(here, axis) for axis in AXES}
     for count in range(len(AXES) + 1):
         for axes in combinations(AXES, count):
-            others = [[v for v in AXES[axis] if v is not now[axis]] for axis in axes]
+            others = [[v for v in AXES[axis] if v not in (now[axis], Holder.MINE_ENDED)] for axis in axes]
             hits = [
                 c for c in product(*others) if choose(Situation(**{**now, **dict(zip(axes, c, strict=True))})) is goal
             ]

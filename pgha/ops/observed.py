@@ -173,7 +173,10 @@ def _silent(o: Observation) -> Observation:
     seal, view = o.memory.seal, o.store
     if seal is not None and view is not None and seal.revision != view.leader_revision and o.sealed is not None:
         return o
-    left_s = view.leader.left_s if view is not None and view.leader is not None else 0.0
+    leader = view.leader if view is not None else None
+    if leader is not None and leader.holder.node == o.me and leader.incarnation == o.incarnation:
+        return replace(o, tenancy=Tenancy(), ended=leader.epoch)  # its own: let go while the store was silent
+    left_s = leader.left_s if leader is not None else 0.0
     return replace(o, key_seen_s=o.now_s - o.timing.silent_after_s(left_s) - BEYOND_S)
 
 
@@ -259,6 +262,7 @@ WORD: dict[Rule, Word] = {
     Rule.R200_FOREIGN: lambda o: replace(o, memory=replace(o.memory, cluster="another")),
     Rule.R210_RESTORED: _later,
     Rule.R220_STORE_SILENT: _unread,
+    Rule.R225_START_SILENT: lambda o: _unread(_renewed(lambda t: t.f_hard_s)(o)),
     Rule.R330_FENCE_UNPROMOTED: lambda o: replace(o, tenancy=replace(o.tenancy, claimed_s=o.now_s - CLAIM_S - 1.0)),
     Rule.R565_UNTANGLE: _aims_wrong,
     Rule.R370_LIFT: _left_nothing,

@@ -17,7 +17,7 @@ from pgha.core.decide import Action, Rule
 from pgha.core.following import voter_view
 from pgha.core.model import Leader, Position, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
-from pgha.core.observation import Observation
+from pgha.core.observation import Observation, Tenancy
 from pgha.core.server import Running
 from pgha.core.situation import Bid
 from pgha.ports import Committed, Guard, ServerTrouble, Write
@@ -64,6 +64,10 @@ def untangle(agent: Agent, obs: Observation) -> None:
 
 def start(agent: Agent, obs: Observation) -> None:
     """A sealed start; starts that fail again and again come at growing distance."""
+    if obs.tenancy.epoch:  # the store is silent, the lease has run out: what is renewed from now on is nothing
+        agent.lease.let_go()
+        agent.notes.ended = obs.tenancy.epoch if agent.notes.unwell != obs.tenancy.epoch else 0
+        agent.disarm(replace(obs, tenancy=Tenancy()))
     notes, now_s = agent.notes, agent.ports.clock.now_s()
     notes.start_after_s = notes.starts.began(now_s)
     notes.sealed = None
@@ -290,6 +294,8 @@ def change_voters(agent: Agent, obs: Observation) -> None:
 
 
 def _change_sync(agent: Agent, old: tuple[SyncRule, ...], new: tuple[SyncRule, ...]) -> None:
+    if agent.lease.in_doubt:
+        return
     outcome = agent.lease.change(lambda leader: replace(leader, sync=new) if leader.sync == old else None)
     agent.note("sync", outcome=type(outcome).__name__, rules=[records.rule_text(r) for r in new])
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from math import inf
 
 from pgha import records
-from pgha.core.classify import bears_with, classify
+from pgha.core.classify import READ_FRESH_S, bears_with, classify
 from pgha.core.decide import Action, Reason, Rule, choose, reasons
 from pgha.core.following import followers
 from pgha.core.model import Copy, Member, Settings, Tenure
@@ -93,11 +94,12 @@ class Agent:
         from pgha.watchdog import act  # here, because act knows Agent
 
         age_s = self.ports.clock.now_s() - self.view.sent_s if self.view else REREAD_S
-        if (hint and not self.knows_key) or self.reread or age_s >= REREAD_S:
+        wanted = (hint and not self.knows_key) or self.reread or age_s >= REREAD_S
+        if wanted and not self._must_stop():
             self.read_store()
         self.knows_key = self.reread = False
         obs = self.observe()
-        self._disarm(obs)
+        self.disarm(obs)
         situation = classify(obs)
         rule = choose(situation)
         self._repeats = self._repeats + 1 if rule is self.rule else 0
@@ -114,16 +116,21 @@ class Agent:
         self._greet(obs)
         configuring.look(self, obs, rule)
         due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
-        if due and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
+        if due and not self.notes.silent and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
             self.publish(obs, rule)
         return self._pace(obs, rule)
+
+    def _must_stop(self) -> bool:
+        """F_soft has passed and the server is not down yet: nothing else may take time."""
+        ends = self.last.running in (Running.PRIMARY, Running.STOPPING, Running.DYING)
+        return ends and self.ports.clock.now_s() >= self.lease.soft_s
 
     def _trouble(self, text: str) -> None:
         if text != self.notes.trouble:
             self.note("trouble", says=text)
         self.notes.problem = self.notes.trouble = text
 
-    def _disarm(self, obs: Observation) -> None:
+    def disarm(self, obs: Observation) -> None:
         """Nothing held and no process left: the guard's deadline of an earlier tenancy must not end the next server."""
         if self.armed and obs.tenancy.epoch == 0 and obs.server.running in (Running.DOWN, Running.NO_DATA):
             self.ports.link.deadline(None)
@@ -172,11 +179,13 @@ class Agent:
     def read_store(self) -> None:
         """The newest linearizable read, or the old one with its age."""
         sent_s = self.ports.clock.now_s()
+        soft_s = self.lease.soft_s if sent_s < self.lease.soft_s else inf
         try:
-            snap = self.ports.store.read(self.root, deadline_s=sent_s + self.timing.a_s)
+            snap = self.ports.store.read(self.root, deadline_s=min(sent_s + self.timing.a_s, soft_s))
         except StoreDown as e:
-            self.notes.problem = f"store: {e.why}"
+            self.notes.problem, self.notes.silent = f"store: {e.why}", True
             return
+        self._track_silence()
         parsed = records.parse_snapshot(
             self.node.cluster, snap.revision, {k: (e.value, e.revision) for k, e in snap.entries.items()}
         )
@@ -201,6 +210,12 @@ class Agent:
         if not self._booted:
             self._boot(self.view)
         self._track_key(self.view)
+
+    def _track_silence(self) -> None:
+        notes, now_s = self.notes, self.ports.clock.now_s()
+        if notes.silent and self.view and now_s - self.view.sent_s > READ_FRESH_S + self.timing.a_s:
+            notes.answers_s = now_s
+        notes.silent = False
 
     def _adopt_settings(self, settings: Settings) -> None:
         """The timings are those of the first read: a change takes effect with the next start of the agent."""
@@ -278,6 +293,8 @@ class Agent:
             failed_starts=notes.starts.failed(now_s),
             crashes=notes.crashes.recent(now_s),
             rewound=notes.rewound[1] if view and view.leader and notes.rewound[0] == view.leader.epoch else 0,
+            answers_s=notes.answers_s,
+            ended=notes.ended,
             nofailover=self.node.nofailover,
             nodes=frozenset(self.node.nodes),
             mark=notes.mark,

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pgha import records
 from pgha.core import bids, chores, cover, voters
-from pgha.core.classify import handed, own_seal, seals_at
+from pgha.core.classify import knows_voters, own_seal, seals_at
 from pgha.core.model import Copy, Leader, Order, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation, StoreView
@@ -23,7 +23,7 @@ def claim(agent: Agent, obs: Observation) -> None:
     if view is None or view.leader is None or own is None or obs.copy is None:
         return
     # After an orderly stop the other voters live: their seals are on their way.
-    expected = view.leader.sync[-1].voters if view.leader.sync and handed(view, obs.me) else frozenset[Copy]()
+    expected = view.leader.sync[-1].voters if view.leader.sync and knows_voters(obs, view) else frozenset[Copy]()
     out = chores.kept_out(view)  # who is not to vote still counts for cover
     voting = tuple(s for s in seals_at(view) if s.copy not in out)
     rule = cover.claim_rule(own, voting, view.settings.copies, expected - out)
@@ -80,6 +80,8 @@ def _claimed(agent: Agent, view: StoreView, own: Seal, rule: SyncRule, order: Or
     old, seals = view.leader, seals_at(view)
     assert old is not None
     why = f"{old.holder.node} {'released: ' + old.reason if old.tenure is Tenure.RELEASED else 'was silent'}"
+    if old.tenure is not Tenure.RELEASED and old.holder == own.copy:
+        why = f"{own.copy.node} had to stop while the store was silent"
     sync = old.sync
     if order is not None:
         lost = [lack.rule for lack in cover.missing(own, seals, old.sync)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from math import inf
 
 from pgha.core.model import Leader, Tenure
 from pgha.core.observation import Tenancy
@@ -17,6 +18,7 @@ from pgha.ports import Clock, Committed, Conflict, Guard, Store, StoreDown, Unkn
 from pgha.records import Problem, dump_leader, parse_leader, parse_value
 
 Outcome = Committed | Conflict | Unknown
+Held = tuple[Leader | None, int, Tenancy]
 DOUBTS_MAX = 1000  # attempts of unknown outcome that are remembered; an older one that is seen ends the tenancy
 
 
@@ -43,16 +45,29 @@ class LeaseKeeper:
         self._leader: Leader | None = None
         self._revision = 0
         self._tenancy = Tenancy()
+        self._shown: Held = (None, 0, Tenancy())
+        self._let_go = False
         self._doubts: list[tuple[Leader, float]] = []
         self._next_s = 0.0
         self._told_s: float | None = None
         self._own = False  # the present revision was written by this keeper
         self.margin_s = timing.f_soft_s  # the smallest time that was left at a renewal, for near misses
 
-    def held(self) -> tuple[Leader | None, int, Tenancy]:
-        """The key as last written by this node, its revision, and the tenancy."""
-        with self._lock:
-            return self._leader, self._revision, self._tenancy
+    def held(self) -> Held:
+        """The key as last written by this node, its revision, and the tenancy. Never waits for an attempt under way:
+        whoever asks may have a server to stop."""
+        return self._shown
+
+    @property
+    def soft_s(self) -> float:
+        """When F_soft is reached (BOOTTIME); infinite when nothing is held."""
+        tenancy = self._shown[2]
+        return tenancy.sent_s + tenancy.left_s + self.timing.f_soft_s if tenancy.epoch else inf
+
+    @property
+    def in_doubt(self) -> bool:
+        """The last attempts had no answer: what else is written now would only be waited for."""
+        return bool(self._doubts)
 
     @property
     def confirmed(self) -> bool:
@@ -70,6 +85,13 @@ class LeaseKeeper:
                 not found,
             )
             self._next_s = sent_s + self.timing.k_s
+            self._let_go = False
+            self._show()
+
+    def let_go(self) -> None:
+        """Nothing is held any more, at once: what an attempt under way brings counts for nothing."""
+        self._let_go = True
+        self._shown = (None, 0, Tenancy())
 
     def forget(self) -> None:
         """Nothing is held any more."""
@@ -78,6 +100,11 @@ class LeaseKeeper:
 
     def _drop(self) -> None:
         self._leader, self._revision, self._tenancy, self._doubts, self._told_s = None, 0, Tenancy(), [], None
+        self._show()
+
+    def _show(self) -> None:
+        if not self._let_go:
+            self._shown = (self._leader, self._revision, self._tenancy)
 
     def _lose(self) -> None:
         """Somebody else has the key. Of a pause the guard may have been told a far end: it is now."""
@@ -95,7 +122,7 @@ class LeaseKeeper:
         """
         with self._lock:
             self._settle()
-            if self._leader is None or (wanted := change(self._leader)) is None:
+            if self._let_go or self._leader is None or (wanted := change(self._leader)) is None:
                 return Conflict()
             if self._leader.paused is not None and wanted.paused is None and not self._own:
                 first = self._commit(replace(self._leader, beat=self._beat(self._leader)), (), ())
@@ -107,6 +134,8 @@ class LeaseKeeper:
         """One renewal when it is due; seconds until the next look. Without `healthy` nothing is renewed."""
         with self._lock:
             now_s = self.clock.now_s()
+            if self._let_go:
+                self._drop()
             if self._leader is None:
                 return self.timing.k_s / 2
             if now_s < self._next_s:
@@ -161,6 +190,8 @@ class LeaseKeeper:
         return replace(new, paused=replace(new.paused, left_s=min(left_s, old.paused.left_s)))
 
     def _tell(self, base_s: float) -> None:
+        if self._let_go:
+            return
         if self._told_s is None or base_s > self._told_s:
             self._told_s = base_s  # it may be in force also when the answer is lost
         self._renewed(base_s)
@@ -170,6 +201,7 @@ class LeaseKeeper:
         self._leader, self._revision, self._doubts, self._own = new, revision, [], True
         self._tenancy = replace(self._tenancy, sent_s=max(sent_s, self._tenancy.sent_s), left_s=new.left_s)
         self._next_s = self._tenancy.sent_s + self.timing.k_s
+        self._show()
         if new.tenure is Tenure.RELEASED:
             self._drop()
         else:

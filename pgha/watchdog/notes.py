@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from pgha.core.model import Copy, Leader, Position
 from pgha.core.server import Walsender
@@ -35,6 +36,9 @@ class Notes:
     forget: tuple[int, ...] = ()  # timelines that were given up: the next start is without their history
     starts: Starts = field(default_factory=Starts)
     crashes: Crashes = field(default_factory=Crashes)
+    answers_s: float = -inf  # when the store answered again after a silence
+    silent: bool = False  # the last read of it failed
+    ended: int = 0  # the epoch that was let go while the store was silent
     unwell: int = 0  # the epoch whose server was ended because it did not answer
     clones: Attempts = field(default_factory=Attempts)
     rung: str = ""  # which rung of a rejoin is at work, and why

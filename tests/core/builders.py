@@ -114,7 +114,7 @@ def order(**more: object) -> Order:
 
 _CLOCKED = (
     *("now_s", "store__sent_s", "tenancy__sent_s", "tenancy__claimed_s", "key_seen_s", "bid_s", "health_s"),
-    *("start_after_s", "order_seen_s", "server__answered_s", "server__since_s", "server__stop_asked_s"),
+    *("start_after_s", "order_seen_s", "answers_s", "server__answered_s", "server__since_s", "server__stop_asked_s"),
 )
 
 

@@ -6,9 +6,11 @@ from math import inf, nextafter
 
 import pytest
 
+from pgha.core import bids
 from pgha.core import classify as limits
 from pgha.core.following import voter_view
-from pgha.core.model import Cluster, Copy, Leader, Position, Rule, Tenure
+from pgha.core.model import Cluster, Copy, Leader, Pause, Position, Rule, Tenure
+from pgha.core.observation import Tenancy
 from pgha.core.server import Running
 from pgha.core.situation import Bid, Budget, Duty, Holder, Path, Server, Situation, Store
 from pgha.core.voters import AddEntry, next_step
@@ -19,6 +21,7 @@ from tests.core.builders import (
     N1,
     N2,
     N3,
+    NOW,
     REV,
     TIMING,
     but,
@@ -133,6 +136,16 @@ def test_ones_own_hold_is_late_at_f_soft_and_over_at_f_hard() -> None:
     hard = [situation(primary(), now_s=s, tenancy__sent_s=0.0).holder for s in around(TIMING.f_hard_s)]
     assert soft == [Holder.MINE_HELD, Holder.MINE_LATE, Holder.MINE_LATE]
     assert hard == [Holder.MINE_LATE, Holder.MINE_EXPIRED, Holder.MINE_EXPIRED]
+
+
+def test_a_hold_let_go_is_ended_only_for_the_agent_that_let_it_go_and_only_without_a_pause() -> None:
+    gone = primary(tenancy=Tenancy(), ended=EPOCH)
+    assert situation(gone).holder is Holder.MINE_ENDED
+    assert situation(gone, ended=EPOCH - 1).holder is Holder.FORMER_LIFE, "claimed again since"
+    assert situation(gone, store__leader__incarnation="before").holder is Holder.FORMER_LIFE
+    paused = key(N1, paused=Pause("p", "kernel", "anna", 0.0, 60.0, 0.0))
+    assert situation(gone, store__leader=paused).holder is Holder.FORMER_LIFE, "what a pause has left is released"
+    assert situation(gone, store__leader__tenure=Tenure.RELEASED).holder is Holder.RELEASED
 
 
 def test_ones_own_hold_is_never_judged_by_the_observers_limit() -> None:
@@ -288,6 +301,36 @@ def test_the_target_of_a_switchover_gives_way_to_nobody_and_everybody_to_it() ->
     assert found == [Bid.YIELDING, Bid.COVERED, Bid.COVERED]
     silent = key(N2, target="n2")
     assert covered(now_s=0.0, leader=silent, key_seen_s=-10.0).bid is Bid.COVERED, "a target is named by a release"
+
+
+def test_after_a_silence_of_the_store_its_holder_has_a_moment_to_come() -> None:
+    silent = key(N2, sync=(Rule(N2, frozenset({N1}), 1),))
+    back = sealed(END, silent, key_seen_s=-40.0, answers_s=0.0)
+    found = [situation(back, now_s=s, bid_s=-1.0).bid for s in around(TIMING.a_s + bids.HOLDER_S)]
+    assert found == [Bid.YIELDING, Bid.COVERED, Bid.COVERED]
+    now = but(back, now_s=0.0, bid_s=-1.0)
+    assert situation(now, answers_s=-inf).bid is Bid.COVERED, "the store was there all the time"
+    assert situation(now, key_seen_s=1.0).bid is Bid.COVERED, "the key has moved since"
+    assert situation(now, store__leader__tenure=Tenure.RELEASED).bid is Bid.COVERED
+    barred = {"n1": member(N1, seal(N1)), "n2": member(N2, nofailover=True)}
+    assert situation(now, store__members=barred).bid is Bid.COVERED
+    come = sealed(END, silent, member(N2, seal(N2, END - 9)), key_seen_s=-40.0, answers_s=0.0, now_s=0.0, bid_s=-1.0)
+    assert situation(come).bid is Bid.COVERED, "it is there, and behind"
+    level = sealed(END, silent, member(N2, seal(N2, END)), key_seen_s=-40.0, answers_s=0.0, now_s=1.0, bid_s=-1.0)
+    assert situation(level).bid is Bid.YIELDING, "it is there, and about to claim"
+
+
+def test_among_equals_the_holder_of_the_key_goes_first() -> None:
+    silent = key(N2, sync=(Rule(N2, frozenset({N1}), 1),))
+    equal = sealed(END, silent, member(N2, seal(N2, END)), key_seen_s=-40.0, now_s=0.0, bid_s=0.0)
+    assert situation(equal).bid is Bid.YIELDING
+    assert situation(equal, store__leader__tenure=Tenure.RELEASED).bid is Bid.COVERED, "n1 comes before n2"
+
+
+def test_who_takes_its_own_key_back_waits_for_no_voter() -> None:
+    both = (Rule(N1, frozenset({N2, N3}), 1),)
+    found = situation(sealed(END, key(N1, sync=both), ended=EPOCH, bid_s=NOW, key_seen_s=-40.0))
+    assert (found.holder, found.bid) == (Holder.MINE_ENDED, Bid.COVERED)
 
 
 def test_other_voters_that_live_have_a_moment_to_be_named_in_the_claim() -> None:

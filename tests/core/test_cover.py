@@ -182,10 +182,11 @@ def candidate(name: str, position: Position = HERE, priority: int = 0, behind: i
     return Candidate(seal(Copy(name, "d"), position), priority, name, replay_behind=behind)
 
 
-def test_the_best_candidate_is_the_furthest_then_the_readiest_then_the_preferred_then_the_first_by_name() -> None:
+def test_the_best_candidate_is_the_furthest_the_holder_the_readiest_the_preferred_or_the_first_by_name() -> None:
     order = [
         candidate("z", ABOVE_ELSEWHERE, behind=9),
         candidate("y", ABOVE, behind=8),
+        replace(candidate("zz", behind=9), holds=True),
         candidate("x", priority=0, behind=0),
         candidate("v", priority=5, behind=1),
         candidate("a", priority=1, behind=1),

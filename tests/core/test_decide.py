@@ -22,6 +22,8 @@ from tests.support import golden
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "decisions-table.md"
 FRESH_HOLD = (Holder.MINE_CLAIMED, Holder.MINE_HELD, Holder.MINE_PAUSED)
 MINE = (*FRESH_HOLD, Holder.MINE_LATE, Holder.MINE_EXPIRED)
+LETS_GO = (Holder.MINE_LATE, Holder.MINE_EXPIRED, Holder.MINE_ENDED)
+FREE = (Holder.RELEASED, Holder.SILENT, Holder.MINE_ENDED)
 BEGINS = {
     *(Action.SEAL, Action.CLAIM, Action.PROMOTE, Action.ANNOUNCE, Action.FOLLOW, Action.UNFOLLOW, Action.PUBLISH),
     *(Action.RELEASE, Action.START, Action.UNTANGLE, Action.CLONE, Action.REWIND, Action.VOTERS, Action.RECORD),
@@ -48,7 +50,7 @@ def actions_where(table: Iterable[Decision], holds: Callable[[Situation], bool])
 
 
 def test_there_are_as_many_situations_as_the_page_says_each_once(table: list[Decision]) -> None:
-    assert len({s for s, _ in table}) == len(table) == 898_560
+    assert len({s for s, _ in table}) == len(table) == 967_680
 
 
 # -- one writer -------------------------------------------------------------------------------------------------
@@ -84,7 +86,7 @@ def test_a_claim_needs_cover_a_seal_and_a_free_key(table: list[Decision]) -> Non
     for s in with_action(table, Action.CLAIM):
         assert (s.store, s.server) == (Store.FRESH, Server.SEALED)
         assert s.bid in (Bid.COVERED, Bid.ORDERED)
-        assert s.holder in (Holder.RELEASED, Holder.SILENT)
+        assert s.holder in FREE
 
 
 def test_only_a_writable_claimant_announces(table: list[Decision]) -> None:
@@ -95,7 +97,7 @@ def test_only_a_writable_claimant_announces(table: list[Decision]) -> None:
 def test_the_key_is_released_only_when_nothing_of_this_term_can_write(table: list[Decision]) -> None:
     for s in with_action(table, Action.RELEASE):
         assert s.server in (Server.NO_DATA, Server.DOWN)
-        assert s.holder in (*MINE, Holder.FORMER_LIFE), "nobody releases what another holds"
+        assert s.holder in (*MINE, Holder.MINE_ENDED, Holder.FORMER_LIFE), "nobody releases what another holds"
         assert s.server not in (Server.DYING, Server.STOPPING, Server.HUNG, Server.PRIMARY)
 
 
@@ -104,9 +106,23 @@ def test_the_key_is_released_only_when_nothing_of_this_term_can_write(table: lis
 
 @pytest.mark.parametrize("store", [Store.SILENT, Store.FOREIGN, Store.RESTORED])
 def test_without_a_trustworthy_present_read_nothing_is_begun(table: list[Decision], store: Store) -> None:
+    unseen = {Action.START, Action.UNFOLLOW} if store is Store.SILENT else set()
     found = actions_where(table, lambda s: s.store is store)
-    assert not found & BEGINS
-    assert found == {Action.NONE, Action.FENCE, Action.STOP}
+    assert found & BEGINS == unseen
+    assert found == {Action.NONE, Action.FENCE, Action.STOP} | unseen
+
+
+def test_with_a_silent_store_who_had_to_stop_comes_up_cut_off_and_measures_which_nobody_else_sees(
+    table: list[Decision],
+) -> None:
+    begun = [s for s, rule in table if s.store is not Store.FRESH and rule.action in BEGINS]
+    assert {(s.store, choose(s).action) for s in begun} == {
+        (Store.SILENT, Action.START),
+        (Store.SILENT, Action.UNFOLLOW),
+    }
+    for s in begun:
+        assert s.holder in LETS_GO and s.server in (Server.DOWN, Server.STRAY)
+        assert s.server is Server.DOWN or s.holder is Holder.MINE_ENDED, "a lease that only ran out is let go first"
 
 
 def test_every_action_either_ends_processes_or_is_among_what_a_trustworthy_read_may_begin() -> None:
@@ -133,7 +149,7 @@ def test_a_directory_is_replaced_or_rewound_only_with_a_holder_to_take_it_from(t
 
 def test_a_node_seals_only_for_a_free_key_and_only_a_server_that_runs(table: list[Decision]) -> None:
     for s in with_action(table, Action.SEAL):
-        assert s.holder in (Holder.RELEASED, Holder.SILENT)
+        assert s.holder in FREE
         assert s.server in (Server.STRAY, Server.SEALED, Server.FOLLOWING)
     for s in with_action(table, Action.PUBLISH):
         assert (s.server, s.bid) == (Server.SEALED, Bid.UNPUBLISHED)
@@ -158,7 +174,7 @@ def test_a_missing_leader_key_is_no_vacancy(table: list[Decision]) -> None:
 def test_a_server_is_started_only_when_no_process_of_it_runs_and_its_moment_is_over(table: list[Decision]) -> None:
     for s in with_action(table, Action.START):
         assert s.server is Server.DOWN and s.budget is not Budget.EARLY
-        assert s.holder not in MINE, "who holds the key releases it first"
+        assert s.holder not in MINE or s.store is Store.SILENT, "who holds the key releases it first"
 
 
 def test_duties_are_those_of_a_writable_holder(table: list[Decision]) -> None:
@@ -223,7 +239,7 @@ def test_a_healthy_pair_is_left_alone() -> None:
 
 FOLLOWED = (Holder.OTHER_HELD, Holder.OTHER_PAUSED, Holder.OTHER_CLAIMED)
 RELEVANT: dict[str, Callable[[Situation], bool]] = {
-    "bid": lambda s: s.server is Server.SEALED and s.holder in (Holder.RELEASED, Holder.SILENT, *FOLLOWED),
+    "bid": lambda s: s.server is Server.SEALED and s.holder in (*FREE, *FOLLOWED),
     "path": lambda s: s.holder in FOLLOWED and s.server in (Server.SEALED, Server.STARTING, Server.DOWN),
     "duty": lambda s: (
         (s.holder is Holder.MINE_HELD and s.server is Server.PRIMARY)

@@ -95,6 +95,7 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R200_FOREIGN: ("n2", look(told("n2", Rule.R200_FOREIGN))),
     Rule.R210_RESTORED: ("n2", look(told("n2", Rule.R210_RESTORED))),
     Rule.R220_STORE_SILENT: ("n2", look(told("n2", Rule.R220_STORE_SILENT))),
+    Rule.R225_START_SILENT: ("n1", look(down("n1", Rule.R225_START_SILENT))),
     Rule.R230_BUSY: ("n2", look(down("n2", Rule.R230_BUSY, "cloning"))),
     Rule.R240_NO_LEADER_KEY: ("n2", without_key(look(told("n2", Rule.R240_NO_LEADER_KEY)))),
     Rule.R300_RELEASE_DOWN: ("n1", look(down("n1", Rule.R300_RELEASE_DOWN))),

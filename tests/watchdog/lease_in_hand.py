@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pgha import records
@@ -35,11 +35,12 @@ class HandClock:
 
 
 class SlowStore(MemoryStore):
-    """Each commit takes `takes_s` on the clock, after it was sent; `seen` holds its deadline."""
+    """Each commit takes `takes_s` on the clock, after it was sent, and does `during`; `deadlines` holds its own."""
 
     def __init__(self, clock: HandClock, keyspace: Keyspace | None = None) -> None:
         super().__init__(clock, keyspace, threaded=False)
         self.hand, self.takes_s, self.deadlines = clock, 0.0, list[float]()
+        self.during: Callable[[], object] = lambda: None
 
     def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], *, deadline_s: float
@@ -47,6 +48,7 @@ class SlowStore(MemoryStore):
         self.deadlines.append(deadline_s)
         outcome = super().commit(guards, writes, deadline_s=deadline_s)
         self.hand.at_s += self.takes_s
+        self.during()
         return outcome
 
 

@@ -113,6 +113,14 @@ def test_who_is_tagged_nosync_is_not_named_by_a_claim_and_its_seal_counts_all_th
     assert N3 not in Scene(handed, others=(member(N3, nosync=True),)).claim().sync[-1].voters
 
 
+def test_who_takes_its_own_key_back_names_the_voters_it_had() -> None:
+    own = replace(FREE, holder=N1, tenure=Tenure.HELD, sync=(Rule(N1, frozenset({N2, N3}), 1),))
+    new = Scene(own).claim()
+    assert (new.epoch, new.sync) == (EPOCH + 1, (*own.sync, *own.sync))
+    assert new.reason == "n1 had to stop while the store was silent"
+    assert Scene(replace(own, tenure=Tenure.RELEASED)).claim().sync[-1].voters == frozenset(), "they may be gone"
+
+
 def test_a_claim_by_cover_leaves_an_order_alone() -> None:
     scene = Scene(asked=failover(), others=COVERED)
     scene.claim()

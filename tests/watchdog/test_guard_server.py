@@ -150,9 +150,7 @@ def test_the_agent_ends_a_stopped_server_whose_guard_was_killed(node: GuardedNod
     postmaster = node.start_server(agent)
     sessions += busy(node, 3)
     tree = node.server_processes(postmaster)
-    for (
-        pid
-    ) in tree:  # all of it: the kernel wakes a stopped postmaster alone, whose group is an orphan now (setpgid(2))
+    for pid in tree:  # all of it: the kernel wakes a stopped postmaster alone, whose group is an orphan now
         os.kill(pid, signal.SIGSTOP)
     until(lambda: all(map(stopped, tree)), 2, "it has stopped, before the signal of its parent's death comes")
     guard.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -239,3 +240,31 @@ def test_what_a_fresh_agent_has_only_found_is_not_confirmed_before_a_renewal_of_
     assert held.keeper.confirmed
     held.keeper.forget()
     assert not held.keeper.confirmed
+
+
+# -- what never waits -------------------------------------------------------------------------------------------
+
+
+def test_what_is_held_is_told_while_an_attempt_is_under_way() -> None:
+    held = Held()
+    held.due()
+    asked: list[Tenancy] = []
+    held.store.during = lambda: asked.append(held.tenancy)
+    held.renew()
+    assert asked == [Tenancy(5, 100.0, 100.0)], "as it was before the attempt"
+    assert held.keeper.soft_s == 100.75 + T.f_soft_s
+
+
+def test_an_attempt_under_way_while_the_hold_is_let_go_counts_for_nothing() -> None:
+    held = Held()
+    held.due()
+    held.store.during = held.keeper.let_go
+    held.renew()
+    assert held.stored().beat == 10, "it landed"
+    assert (held.keeper.held(), held.told, held.keeper.soft_s) == ((None, 0, Tenancy()), [], inf)
+    assert isinstance(held.keeper.change(lambda leader: leader), Conflict)
+    held.due()
+    held.renew()
+    assert held.stored().beat == 10
+    held.keeper.adopt(MINE, held.put(MINE), sent_s=102.0, claimed_s=102.0)
+    assert held.tenancy == Tenancy(5, 102.0, 102.0), "what is claimed anew is held"
