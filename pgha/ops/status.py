@@ -23,6 +23,7 @@ from pgha.ports import Clock, Store, StoreDown, StoreHealth
 
 BEAT_S = 2.0  # a member writes its record at least this often
 SILENT_S = 3 * BEAT_S + 4.0
+WRITABLE_S = 4.5  # below the least H: a record may say so long that its node is writable
 SCHEMA_VERSION = 1
 
 
@@ -161,6 +162,16 @@ def is_fresh(member: Member | None, at: float) -> bool:
     return age is not None and age <= SILENT_S
 
 
+def says_primary(member: Member, seen: Seen) -> bool:
+    """It said within WRITABLE_S that it is writable; for the holder of the key, within SILENT_S.
+
+    A dead primary's last record outlives its lease: it is no second primary beside the one that has taken over.
+    """
+    leader, age = seen.records.leader, _age(member, seen.at)
+    holds = leader is not None and leader.holder.node == member.node
+    return member.primary and age is not None and age <= (SILENT_S if holds else WRITABLE_S)
+
+
 def primary_of(seen: Seen) -> Member | None:
     """The holder's own record when the key is held and the holder still reports; else there is no primary to show."""
     leader = seen.records.leader
@@ -206,10 +217,11 @@ def _row(ref: NodeRef, seen: Seen, primary: Member | None) -> Row:
     if member is None:
         return Row(ref.name, "-", "never reported", None, None, None, "-", None, host, alert=True)
     fresh, is_primary = is_fresh(member, seen.at), primary is not None and primary.node == ref.name
+    fresh = fresh and not (member.primary and not is_primary and not says_primary(member, seen))
     follower = standbys_of(primary).get(ref.name)
     voter = member.copy in voters_of(leader)
     lag = max(0, primary.position.lsn - follower[1]) if primary is not None and follower is not None else None
-    role = "primary" if is_primary or (member.primary and fresh) else "standby" if _serves(member, fresh=fresh) else "-"
+    role = "primary" if is_primary or says_primary(member, seen) else "standby" if _serves(member, fresh=fresh) else "-"
     good = fresh and (is_primary or member.state == "streaming")
     return Row(
         node=ref.name,
@@ -230,7 +242,7 @@ def _disagreements(target: Target, seen: Seen, primary: Member | None) -> list[s
     """Where the store, the servers and the replication view don't tell the same story, and what is unreadable."""
     found, at = seen.records, seen.at
     notes = [f"key {p.key} is left alone: {p.why}" for p in found.problems]
-    writable = sorted(m.node for m in found.members.values() if m.primary and is_fresh(m, at))
+    writable = sorted(m.node for m in found.members.values() if says_primary(m, seen))
     holder = found.leader.holder.node if found.leader else ""
     named = f"the leader key names {holder or 'nobody'}"
     notes += [f"{name} says it is primary, {named}" for name in writable if name != holder]
@@ -299,7 +311,7 @@ def judge(target: Target, seen: Seen) -> Status:
     rows = tuple(_row(ref, seen, primary) for ref in refs)
     nofailover = frozenset(ref.name for ref in refs if ref.nofailover)
     notes = _disagreements(target, seen, primary)
-    writable = [m for m in found.members.values() if m.primary and is_fresh(m, seen.at)]
+    writable = [m for m in found.members.values() if says_primary(m, seen)]
     here = (
         m for name, m in found.members.items() if is_fresh(m, seen.at) and (primary is None or name != primary.node)
     )

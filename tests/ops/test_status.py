@@ -9,8 +9,9 @@ import pytest
 
 from pgha import records, render
 from pgha.core.model import Copy, Leader, Member, Position, Rule, Tenure
+from pgha.core.timing import H_MIN_S
 from pgha.errors import Exit
-from pgha.ops.status import SILENT_S, Seen, gather, judge, survivable
+from pgha.ops.status import BEAT_S, SILENT_S, Seen, gather, judge, survivable
 from pgha.ports import MemberHealth, Store, StoreDown, StoreHealth
 from tests.ops.cases import HEALTH, LSN, MUTE, NOW, TARGET, copy, leader, member, order, seen, without
 from tests.support import golden
@@ -98,6 +99,27 @@ def test_a_node_that_has_just_reported_is_not_silent_and_one_beat_later_it_is() 
     at_limit = judge(TARGET, seen(member("n3", written_at=NOW - SILENT_S)))
     beyond = judge(TARGET, seen(member("n3", written_at=NOW - SILENT_S - 0.1)))
     assert (at_limit.exit, beyond.exit) == (Exit.OK, Exit.DEGRADED)
+
+
+def after_the_death_of_n2(ago_s: float) -> Seen:
+    """n1 has taken over from n2, whose last record, of the epoch before, says that it is the primary."""
+    dead = member("n2", primary=True, state="primary", position=Position(2, LSN), written_at=NOW - ago_s)
+    return seen(dead, key=leader("n3"))
+
+
+def test_a_dead_primary_whose_record_still_says_so_is_no_second_one() -> None:
+    at_once = judge(TARGET, after_the_death_of_n2(H_MIN_S))
+    assert (at_once.verdict, at_once.exit, at_once.leader) == ("degraded", Exit.DEGRADED, "n1")
+    assert [(r.role, r.state) for r in at_once.rows[:2]] == [("primary", "primary"), ("-", "silent, was primary")]
+    assert not any("says it is primary" in note for note in at_once.notes)
+
+
+@pytest.mark.parametrize("ago_s", [0.0, BEAT_S, 2 * BEAT_S])
+def test_two_nodes_that_say_now_that_they_are_writable_are_two_primaries(ago_s: float) -> None:
+    both = judge(TARGET, after_the_death_of_n2(ago_s))
+    assert (both.verdict, both.exit) == ("TWO PRIMARIES", Exit.NO_PRIMARY)
+    assert [r.role for r in both.rows] == ["primary", "primary", "standby"]
+    assert "n2 says it is primary, the leader key names n1" in both.notes
 
 
 def test_a_writer_clock_ahead_of_ours_gives_no_negative_age() -> None:
