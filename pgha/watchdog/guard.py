@@ -71,7 +71,7 @@ class Guard:
         self._server = Server(data_dir, self._spared, self._log, self._oom_score)
         self._told: dict[str, object] = {}
         self._stop_since_s = self._fast_since_s = 0.0
-        self._stop_signals = 0
+        self._stop_signals, self._stop_told = 0, False
         self._done = False
         self._take_signals()
         if handover is not None:
@@ -133,7 +133,7 @@ class Guard:
         dues = [self._deadline_s, self._server.due_s(), self._tools.due_s(), self._stop_due_s(), self._restart.due_s()]
         dues += [until_s for _, until_s in self._kill_orders]
         dues.append(self._held[1] if self._held else None)
-        if self._agent.due_s is not None and not self._stop_since_s:
+        if self._agent.due_s is not None and self._wants_agent():
             # tools that don't die keep the next agent waiting: their end gives a SIGCHLD, a hanging one is looked at
             dues.append(max(self._agent.due_s, now_s() + (0.0 if self._tools.all_gone() else _TOOLS_PAUSE_S)))
         self._alarm.set(min((due for due in dues if due is not None), default=None))
@@ -180,9 +180,13 @@ class Guard:
             self._tools.kill_all()
             self._kill_orders, self._held = [], None  # nobody waits for an answer any more
 
+    def _wants_agent(self) -> bool:
+        """In an orderly stop as well, if the one before died, or was replaced, without having heard of it."""
+        return not self._stop_since_s or not self._stop_told
+
     def _respawn(self) -> None:
         due_s = self._agent.due_s
-        if due_s is None or self._stop_since_s or now_s() < due_s or not self._tools.all_gone():
+        if due_s is None or not self._wants_agent() or now_s() < due_s or not self._tools.all_gone():
             return
         try:
             self._agent.start(self._oom_score)
@@ -280,7 +284,7 @@ class Guard:
             "protocol": PROTOCOL,
         }
         if state != self._told and self._agent.fileno() >= 0:
-            self._told = state
+            self._told, self._stop_told = state, self._stop_told or bool(self._stop_since_s)
             self._agent.send({"state": state})
 
     # -- a newer guard in this process --------------------------------------------------------------------------
@@ -333,7 +337,7 @@ class Guard:
                 return
             self._stop_since_s = now_s()
             self._log.note("stop asked for")
-        if self._agent.pid:
+        if self._agent.pid or self._wants_agent():
             if now_s() < self._stop_since_s + STOP_BUDGET_S:
                 return
             self._agent.kill()

@@ -12,16 +12,16 @@ SAID_MAX = 180
 
 @dataclass(slots=True)
 class Starts:
-    """In this life of the agent. `said`: why the last one failed."""
+    """In this life of the agent. `said`: why the last one that has ended failed."""
 
     times: list[float] = field(default_factory=list)
     said: str = ""
     exits: int = 0  # of the server, as last seen
 
     def began(self, now_s: float) -> float:
-        """One more. Gives the moment before which there is no other."""
+        """One more. Gives the moment before which there is no other. Until it has ended, the reason of the last one
+        that has stands."""
         self.times = [*self._recent(now_s), now_s]
-        self.said = ""
         return now_s + start_delay_s(len(self.times))
 
     def look(self, server: ServerView, now_s: float) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pgha.watchdog import guard_agent, guard_tools
 from pgha.watchdog.guard_os import now_s
 from pgha.watchdog.guard_tree import children_of, status_of
-from tests.watchdog.guarded_node import AgentHandle, GuardedNode, Refusal, alive, until
+from tests.watchdog.guarded_node import AgentHandle, GuardedNode, Refusal, alive, stopped, until
 
 
 def test_the_lock_reaches_neither_agent_nor_server_nor_tool(node: GuardedNode) -> None:
@@ -214,6 +214,22 @@ def test_an_orderly_stop_without_an_agent_stops_the_server_fast(node: GuardedNod
     assert not [pid for pid in tree if alive(pid)]
     assert "received fast shutdown request" in (node.root / "server.log").read_text()
     assert "database system is shut down" in (node.root / "server.log").read_text()
+
+
+def test_an_agent_that_died_before_it_heard_of_the_stop_is_followed_by_one_that_does(node: GuardedNode) -> None:
+    guard, agent = node.guard()
+    postmaster = node.start_server(agent)
+    os.kill(guard.pid, signal.SIGSTOP)
+    until(lambda: stopped(guard.pid), 2, "the guard sees nothing")
+    os.kill(agent.pid, signal.SIGKILL)
+    guard.terminate()
+    os.kill(guard.pid, signal.SIGCONT)
+    fresh = node.agent()
+    fresh.told(lambda s: s["stop"])
+    assert alive(postmaster)
+    os.kill(fresh.pid, signal.SIGKILL)
+    assert guard.wait(5) == 0, "one is enough"
+    assert not alive(postmaster)
 
 
 def test_an_orderly_stop_has_a_budget_even_if_agent_and_server_hang(node: GuardedNode) -> None:

@@ -139,15 +139,21 @@ def test_without_a_watchdog_there_is_nothing_to_restart(bare_node: GuardedNode) 
     assert "no watchdog runs on this node" in (bare_node.root / "out").read_text()
 
 
-def test_a_stop_that_comes_during_the_exec_is_not_lost(node: GuardedNode) -> None:
-    guard, agent = node.guard(budget_s=1.0)
+def test_a_stop_that_comes_during_the_exec_is_not_lost_and_the_fresh_agent_carries_it_out(node: GuardedNode) -> None:
+    guard, agent = node.guard()
     postmaster = node.start_server(agent)
     os.kill(guard.pid, signal.SIGHUP)
     end_s = time.monotonic() + 10
     while handed_over(guard.pid)[0] == 0 and time.monotonic() < end_s:
         pass
     os.kill(guard.pid, signal.SIGTERM)  # the default action would end it, and leave the server to its own death signal
-    assert guard.wait(10) == 0 and not alive(postmaster)
+    fresh = node.agent()
+    fresh.told(lambda s: s["stop"])
+    assert alive(postmaster), "it is the agent that stops it, and releases the key"
+    fresh.call("signal", name="SIGINT")
+    fresh.told(lambda s: s["exits"] == 1 and s["tree"] == 0)
+    fresh.order("exit", code=0)
+    assert guard.wait(10) == 0
     assert node.events()[-1]["event"] == "guard stopped"
 
 

@@ -46,6 +46,13 @@ def test_the_problem_reads_the_same_while_nothing_new_happens() -> None:
     assert before and starts.problem() == before
 
 
+def test_while_a_start_is_under_way_the_reason_of_the_one_before_stands() -> None:
+    starts = Starts()
+    now_s = crash_loop(starts, 4)
+    starts.began(now_s)
+    assert "started 5 times" in starts.problem() and starts.problem().endswith("lock file is empty")
+
+
 def test_a_start_that_was_not_even_tried_tells_its_own_reason_not_that_of_the_exit_before() -> None:
     starts = Starts()
     now_s = crash_loop(starts, 3)
