@@ -7,9 +7,8 @@ from math import inf, nextafter
 import pytest
 
 from pgha.core import pause
-from pgha.core.classify import classify
+from pgha.core.classify import classify, order_problem
 from pgha.core.decide import Rule, choose
-from pgha.core.holding import order_problem
 from pgha.core.model import Leader, Pause, Tenure
 from pgha.core.observation import Observation
 from pgha.core.server import Running
