@@ -71,7 +71,7 @@ class Guard:
         self._server = Server(data_dir, self._spared, self._log, self._oom_score)
         self._told: dict[str, object] = {}
         self._stop_since_s = self._fast_since_s = 0.0
-        self._stop_signals, self._stop_told = 0, False
+        self._stop_signals = self._stop_agents = 0
         self._done = False
         self._take_signals()
         if handover is not None:
@@ -177,12 +177,13 @@ class Guard:
         if self._restart.reaped(pid, code):
             return
         if self._agent.reaped(pid, status):
+            self._stop_agents = 0 if code >= 0 else self._stop_agents - 1
             self._tools.kill_all()
             self._kill_orders, self._held = [], None  # nobody waits for an answer any more
 
     def _wants_agent(self) -> bool:
-        """In an orderly stop as well, if the one before died, or was replaced, without having heard of it."""
-        return not self._stop_since_s or not self._stop_told
+        """In an orderly stop as well: one that is killed, or was replaced just now, leaves the key unreleased."""
+        return not self._stop_since_s or self._stop_agents > 0
 
     def _respawn(self) -> None:
         due_s = self._agent.due_s
@@ -284,7 +285,7 @@ class Guard:
             "protocol": PROTOCOL,
         }
         if state != self._told and self._agent.fileno() >= 0:
-            self._told, self._stop_told = state, self._stop_told or bool(self._stop_since_s)
+            self._told = state
             self._agent.send({"state": state})
 
     # -- a newer guard in this process --------------------------------------------------------------------------
@@ -335,7 +336,7 @@ class Guard:
         if not self._stop_since_s:
             if not self._stop_signals:
                 return
-            self._stop_since_s = now_s()
+            self._stop_since_s, self._stop_agents = now_s(), 2
             self._log.note("stop asked for")
         if self._agent.pid or self._wants_agent():
             if now_s() < self._stop_since_s + STOP_BUDGET_S:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -204,19 +205,21 @@ def test_an_orderly_stop_waits_for_the_agent_and_takes_the_rest_along(node: Guar
     assert node.events()[-1]["event"] == "guard stopped"
 
 
-def test_an_orderly_stop_without_an_agent_stops_the_server_fast(node: GuardedNode) -> None:
+def test_an_orderly_stop_whose_agents_are_killed_stops_the_server_fast(node: GuardedNode) -> None:
     guard, agent = node.guard()
     tree = node.server_processes(node.start_server(agent))
     guard.terminate()
-    agent.told(lambda s: s["stop"])
-    os.kill(agent.pid, signal.SIGKILL)
+    for one in (agent, None):
+        one = one or node.agent()
+        one.told(lambda s: s["stop"])
+        os.kill(one.pid, signal.SIGKILL)
     assert guard.wait(5) == 0
     assert not [pid for pid in tree if alive(pid)]
     assert "received fast shutdown request" in (node.root / "server.log").read_text()
     assert "database system is shut down" in (node.root / "server.log").read_text()
 
 
-def test_an_agent_that_died_before_it_heard_of_the_stop_is_followed_by_one_that_does(node: GuardedNode) -> None:
+def test_an_agent_that_is_killed_when_a_stop_begins_is_followed_by_one_that_carries_it_out(node: GuardedNode) -> None:
     guard, agent = node.guard()
     postmaster = node.start_server(agent)
     os.kill(guard.pid, signal.SIGSTOP)
@@ -227,9 +230,10 @@ def test_an_agent_that_died_before_it_heard_of_the_stop_is_followed_by_one_that_
     fresh = node.agent()
     fresh.told(lambda s: s["stop"])
     assert alive(postmaster)
-    os.kill(fresh.pid, signal.SIGKILL)
-    assert guard.wait(5) == 0, "one is enough"
-    assert not alive(postmaster)
+    fresh.call("signal", name="SIGINT")
+    fresh.told(lambda s: s["exits"] == 1 and s["tree"] == 0)
+    fresh.order("exit", code=1)
+    assert guard.wait(5) == 0, "one that ends by itself has done what it could"
 
 
 def test_an_orderly_stop_has_a_budget_even_if_agent_and_server_hang(node: GuardedNode) -> None:
