@@ -16,7 +16,6 @@ from pgha.core.decide import Action, Reason, Rule, choose, reasons
 from pgha.core.following import followers
 from pgha.core.model import Copy, Member, Settings, Tenure
 from pgha.core.observation import Observation, StoreView
-from pgha.core.pause import silent_after_s
 from pgha.core.server import Running, ServerView
 from pgha.core.situation import Situation
 from pgha.core.timing import timing_for
@@ -28,14 +27,11 @@ from pgha.watchdog import configuring, telling
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
 from pgha.watchdog.notes import Notes
+from pgha.watchdog.pacing import pace
 
 MEMBER_BEAT_S = 2.0
-POLL_S = 1.0
-HOT_S = 0.01
-STOPPING_S = 0.004  # a switchover's outage has begun: it ends with what a standby tells next
 REREAD_S = 0.1
 HEALTH_S = 1.5  # between good health verdicts; they are fresh for H / 2
-SOON_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +114,8 @@ class Agent:
         due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
         if due and not self.notes.silent and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
             self.publish(obs, rule)
-        return self._pace(obs, rule)
+        configured = obs.now_s - self.notes.configuring.put_s < 2 * configuring.READ_S
+        return pace(obs, rule, repeats=self._repeats, soon=configured)
 
     def _must_stop(self) -> bool:
         """F_soft has passed and the server is not down yet: nothing else may take time."""
@@ -377,29 +374,3 @@ class Agent:
         if isinstance(outcome, Conflict) and old is not None:
             self.note("conflict", says="somebody else writes this node's member key: two nodes of one name?")
         return done
-
-    # -- pacing ------------------------------------------------------------------------------------------
-
-    def _pace(self, obs: Observation, rule: Rule) -> float:
-        """How soon to look again without a hint; what goes on and on is looked at less often."""
-        hot = {
-            Rule.R340_PROMOTE, Rule.R350_ANNOUNCE, Rule.R410_PREPARE, Rule.R430_VOTERS, Rule.R530_WAIT_START,
-            Rule.R160_WAIT_STOP, Rule.R650_YIELD, Rule.R655_BRAKE, Rule.R120_FENCE_ORPHANS, Rule.R595_WAIT_PATH,
-        }  # fmt: skip
-        calm = {
-            Rule.R380_PAUSED_FORMER, Rule.R390_PAUSED, Rule.R615_PAUSED_STANDBY, Rule.R450_HOLD, Rule.R540_FOLLOWING,
-            Rule.R240_NO_LEADER_KEY, Rule.R610_NO_DATA,
-        }  # fmt: skip
-        if rule in hot:
-            return HOT_S if self._repeats < 100 else SOON_S
-        if rule not in calm:
-            return 0.0 if rule.action is not Action.NONE and self._repeats < 3 else SOON_S
-        if obs.store and obs.store.order and obs.store.order.phase == "stopping":
-            return STOPPING_S
-        if obs.now_s - self.notes.configuring.put_s < 2 * configuring.READ_S:
-            return SOON_S
-        leader = obs.store.leader if obs.store else None
-        left_s = obs.key_seen_s + (silent_after_s(obs, leader) if leader else self.timing.h_s) - obs.now_s
-        if rule is Rule.R540_FOLLOWING:
-            return min(POLL_S, left_s) if left_s > 0 else HOT_S
-        return POLL_S
