@@ -25,13 +25,14 @@ def _outage(seed: int) -> tuple[Node, str, Node | None, list[str]]:
     cluster = Cluster(seed, echo=said.append)
     world = cluster.world
     _until_well(cluster, READY_S)
-    before = cluster.primary()
-    assert before is not None
+    before, key = cluster.primary(), cluster.checks.leader
+    assert before is not None and key is not None
     cluster.store.stalled_until = world.now + OUTAGE_S
     world.run(world.now + cluster.h_s)
     assert cluster.primary() is None, f"seed {seed}: still writable"
     world.run(world.now + OUTAGE_S - cluster.h_s + BACK_S)
-    holder = cluster.checks.leader.holder.node if cluster.checks.leader else ""
+    claimed = cluster.checks.leader
+    holder = claimed.holder.node if claimed is not None and claimed.epoch > key.epoch else ""
     _until_well(cluster, READY_S)
     assert world.failed is None, (seed, world.failed)
     after = cluster.primary()
