@@ -13,7 +13,6 @@ from pgha.errors import Exit, Unreachable
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 READ_S = 2.0
-SETTLE_S = 15.0
 
 
 @app.command(epilog="Example: pgha remove n3    Example: pgha remove n3 --gone")
@@ -57,7 +56,7 @@ def remove(
     )
     where = removal.remove(target, chosen, wanted, leavers.found.get(name), doors, lines)
     leavers.close()
-    found = removal.await_settled(store, clock, target, chosen.rest, within_s=SETTLE_S)
+    found = removal.await_settled(store, clock, target, wanted, name)
     left = removal.mentions(sources.text_of(path), name, chosen.host)
     if choice.json:
         body = {"node": name, "moved_to": where, "lines": [{"line": n, "text": text} for n, text in left]}

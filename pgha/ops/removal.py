@@ -19,7 +19,7 @@ from pgha.ops.etcd_members import scheme_of
 from pgha.ops.leaving import Leaver
 from pgha.ops.progress import Progress
 from pgha.ops.status import Row, Seen, Status
-from pgha.ops.target import Target, from_inventory
+from pgha.ops.target import Target
 from pgha.ports import Clock, Committed, Guard, Store, StoreDown, StoreMembers, Write
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STORE_S = 5.0
 VOTERS_S = 60.0
+SETTLE_S = 15.0
 LOOK_S = 0.1
 
 
@@ -152,19 +153,22 @@ def _store_goes_on(
     if not left:
         why = f"etcd runs on {node} alone"
         raise Refused(f"without {node} there is no store", why, "name another store: etcd: {endpoints: [...]}")
-    up = {m.endpoint for m in seen.health.members if m.reachable}
-    answering = sum(f"{n.host}:{n.etcd_client_port}" in up for n in left) if up else 0
-    if target.store.endpoints != tuple(f"{n.host}:{n.etcd_client_port}" for n in inventory.nodes if n.name in members):
-        answering = min(len(up), len(left))  # through tunnels the endpoints have other names
+    up = {name for name, m in zip(_members(inventory), seen.health.members, strict=False) if m.reachable}
+    answering = len(up - {node})
     if answering < len(left) // 2 + 1:
         why = f"{answering} of the {len(left)} other etcd members answer, {len(left) // 2 + 1} are needed"
         raise Refused(f"without {node} the store would have no majority", why, target.command("list"))
     spare = next((n.name for n in inventory.nodes if n.name not in members), "")
-    if len(left) % 2 == 0 and not gone and not spare:
+    if len(left) % 2 == 0 and not gone and not spare and node in up:
         why = f"etcd would have {len(left)} members, and none of them may fail"
         step = "put a new node into the inventory and run pgha bootstrap first"
         raise Refused(f"without {node} the store bears no loss", why, step)
     return (len(members), len(left)), spare
+
+
+def _members(inventory: Inventory) -> list[str]:
+    """Nodes with a member in the order of the store's endpoints, which is theirs also through tunnels."""
+    return [n.name for n in inventory.nodes if n.name in inventory.etcd.nodes]
 
 
 # -- doing ---------------------------------------------------------------------------------------------------
@@ -277,18 +281,16 @@ def _take_member_out(chosen: Plan, inventory: Inventory, leaver: Leaver | None, 
         leaver.stop_member()
 
 
-def await_settled(store: Store, clock: Clock, target: Target, rest: Inventory, *, within_s: float) -> Status:
-    """What `list` says with the inventory as it should be now; waits a little until it is content."""
-    names = {n.name for n in rest.nodes}
-    own = from_inventory(rest, "").store.endpoints
-    access = replace(target.store, endpoints=own if not rest.etcd.endpoints else target.store.endpoints)
-    left = replace(target, nodes=tuple(ref for ref in target.nodes if ref.name in names), store=access)
-    end = clock.now_s() + within_s
+def await_settled(store: Store, clock: Clock, target: Target, inventory: Inventory, node: str) -> Status:
+    """What `list` says with the inventory as it should be now; waits up to SETTLE_S until it is content."""
+    endpoints = tuple(e for name, e in zip(_members(inventory), target.store.endpoints, strict=False) if name != node)
+    access = target.store if inventory.etcd.endpoints else replace(target.store, endpoints=endpoints)
+    left = replace(target, nodes=tuple(ref for ref in target.nodes if ref.name != node), store=access)
+    end = clock.now_s() + SETTLE_S
     while True:
         seen = status.gather(store, clock, target.cluster, timeout_s=STORE_S)
-        members = tuple(m for m in seen.health.members if not own or m.endpoint in own)
-        seen = replace(seen, health=replace(seen.health, members=members or seen.health.members))
-        found = status.judge(left, seen)
+        members = tuple(m for m in seen.health.members if m.endpoint in access.endpoints)
+        found = status.judge(left, replace(seen, health=replace(seen.health, members=members)))
         if found.exit == Exit.OK or clock.now_s() >= end:
             return found
         clock.sleep(LOOK_S)
