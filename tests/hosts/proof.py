@@ -37,7 +37,7 @@ class Run:
     postgres: str
     etcd: str
     supervisor: str
-    seed: int
+    seed: int = 0
     outage_s: float | None = None
     limit_s: float | None = None
     lost: int | None = None
@@ -63,7 +63,7 @@ def parse(text: str) -> list[Run]:
 
 def line(run: Run) -> str:
     """Without what has its default."""
-    empty = Run("", "", 0, "", "", "", "", 0)
+    empty = Run("", "", 0, "", "", "", "")
     kept = {k: v for k, v in asdict(run).items() if k in ("at", "scenario", "row") or v != getattr(empty, k)}
     return json.dumps(kept)
 

@@ -11,7 +11,7 @@ from tests.hosts.causes import kill, stopped
 from tests.hosts.cluster import NAME, PORT, STATE, HostCluster
 from tests.hosts.processes import argv_of, send
 from tests.hosts.scenes import H_S, OUTAGE_S, ended, hold
-from tests.hosts.shell import must, until
+from tests.hosts.shell import until
 from tests.loopback.writing import Writing
 
 pytestmark = pytest.mark.timeout(400)
@@ -155,10 +155,11 @@ def test_guard_and_agent_are_killed_and_nothing_starts_them_again(cluster: HostC
 @pytest.mark.row(14)
 def test_the_agent_can_open_no_more_files(cluster: HostCluster, client: Writing) -> None:
     """It renews with what it has open, or the server is handed over; the limit goes with the agent."""
-    (pid,) = cluster.pids(cluster.primary, "agent")
-    must(["prlimit", "--pid", str(pid), "--nofile=10:10"])
+    agents = cluster.pids(cluster.primary, "agent")
+    limit = 'prlimit --pid "$(pgrep -f "pgha.watchdog.[a]gent_main")" --nofile=10:10'
+    cluster.lab.host(cluster.primary).must(["sh", "-c", limit], user="postgres")
     hold(2 * H_S)
-    kill([pid])
+    kill(agents)
     ended(cluster, client, "the agent can open no more files", outage_s=OUTAGE_S)
 
 
