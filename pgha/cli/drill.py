@@ -101,7 +101,8 @@ def drill(
     options = moves.Options(rounds=rounds, seed=seed, budget_s=budget, history=history)
     about = moves.check(fault, options)
     if not _is_demo(wanted):
-        plan = f"plan: {fault} on cluster {wanted.cluster}, {rounds} times, under a client that writes all the while"
+        often = "once" if rounds == 1 else f"{rounds} times"
+        plan = f"plan: {fault} on cluster {wanted.cluster}, {often}, under a client that writes all the while"
         _agree([plan, f"  {about.about}"], about, wanted.cluster, confirm, may_reset)
     target, clock = sources.target_of(choice), sources.clock()
     ground = _ground(wanted, choice, clock)

@@ -113,7 +113,7 @@ def test_the_leader_key_names_another_node(cluster: HostCluster, client: Writing
     """Somebody wrote a standby into it: its watchdog knows that it never claimed."""
     value = json.loads(cluster.key("leader"))
     other = cluster.standbys[0]
-    copy = json.loads(cluster.key(f"members/{other}"))["copy"]
+    copy = f"{other}.{json.loads(cluster.key(f'members/{other}'))['data']}"
     cluster.put("leader", json.dumps(value | {"holder": copy, "beat": value["beat"] + AHEAD}))
     client.await_epoch_after(value["epoch"], within_s=40.0)
     ended(cluster, client, "the leader key names a standby", outage_s=4 * H_S)
