@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pgha.cli import sources
-from pgha.cli.options import DryRunOption, InventoryOption, OutputOption, merged
+from pgha.cli.options import Choice, DryRunOption, InventoryOption, OutputOption, merged
 from pgha.errors import Exit, PghaError
+from pgha.ops.target import Target, from_inventory
+
+if TYPE_CHECKING:
+    from pgha.inventory import Inventory
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 READ_S = 2.0
+BACK = "bootstrap --new-store"
 
 
 @app.command(epilog="Example: pgha destroy    Example: pgha destroy --keep-postgres --confirm shop")
@@ -44,8 +50,9 @@ def destroy(
     from pgha.ops.leavers import Leavers
 
     choice = merged(ctx, inventory=inventory, output=output)
-    wanted, _, flags = sources.inventory_of(choice)
-    target, clock, lines = sources.target_of(choice), sources.clock(), render.Lines()
+    wanted, path, flags = sources.inventory_of(choice)
+    clock, lines = sources.clock(), render.Lines()
+    target = _target(choice, wanted, path, flags)
     store = sources.open_store(target.store)
     seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)
     chosen = ending.plan(target, seen, wanted, gone or (), keep_postgres=keep_postgres)
@@ -61,15 +68,24 @@ def destroy(
         target, chosen, leavers, lambda: ending.clear_prefix(store, clock, target.cluster), stamp, lines
     )
     leavers.close()
+    shutil.rmtree(sources.own_dir(chosen.cluster), ignore_errors=True)  # certificates of a store that is no more
     if choice.json:
         render.as_json({"schema_version": 1, "destroyed": {"cluster": chosen.cluster, "moved_to": dict(moved)}})
         return
     for name, where in moved.items():
         print(f"{name}: data " + (where or "were moved away before"))
     if keep_postgres:
-        print(
-            f"PostgreSQL runs as postgresql-{chosen.cluster}.service; back to pgha: pgha {flags}bootstrap --new-store"
-        )
+        print(f"PostgreSQL runs as postgresql-{chosen.cluster}.service; the way back: {target.command(BACK)}")
+
+
+def _target(choice: Choice, wanted: Inventory, path: str, flags: str) -> Target:
+    """As every command's; where an earlier run has removed the store's certificates, without a way to the store."""
+    try:
+        return sources.target_of(choice)
+    except PghaError:
+        if wanted.etcd.endpoints:
+            raise
+        return from_inventory(wanted, path, flags)
 
 
 def _consent(lines: list[str], cluster: str, given: str | None) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgha import records
+from pgha.core.model import Tenure
 from pgha.errors import Exit, OutcomeUnknown, PghaError, Refused, StoreUnreachable, Unreachable, UsageError
 from pgha.ops import status
 from pgha.ops.leavers import Leavers
@@ -72,11 +73,18 @@ def plan(target: Target, seen: Seen, inventory: Inventory, gone: Sequence[str], 
     if keep_postgres:
         if inventory.local is not None:
             raise Refused("--keep-postgres is for hosts", f"{inventory.cluster} is processes of this machine")
-        if primary is None:
-            why = "whose data the others would follow is not known"
-            raise Refused("there is no primary now", why, target.command("list"))
+        halted = leader is not None and leader.tenure is Tenure.RELEASED and leader.clean
+        if primary is None and not halted:
+            if seen.records.revisions:
+                raise _no_primary(target)
+            name = ""  # an earlier run may have got further: the hosts tell
     left = tuple(n for n in known if n not in gone)
     return Plan(inventory.cluster, name, left, tuple(gone), keep_postgres, seen.down)
+
+
+def _no_primary(target: Target) -> Refused:
+    why = "whose data the others would follow is not known"
+    return Refused("there is no primary now", why, target.command("list"))
 
 
 @dataclass(slots=True)
@@ -96,6 +104,10 @@ def destroy(
     Raises PghaError; code 130 when interrupted.
     """
     raise_all([_unreachable(p, target, chosen, name) for name, p in leavers.problems.items()])
+    if chosen.keep_postgres and not chosen.primary:
+        plain = each(leavers.found, lambda _name, one: one.is_plain)
+        if not all(plain.values()):
+            raise _no_primary(target)
     run = _Run(target, chosen, leavers, progress)
     try:
         with leavers.hold():
@@ -124,7 +136,9 @@ def _end_nodes(run: _Run, clear: Callable[[], int], stamp: str) -> Mapping[str, 
     last = {name: one for name, one in found.items() if name == chosen.primary}
     for some in ({name: one for name, one in found.items() if name not in last}, last):
         each(some, lambda _name, one: one.halt())
-    if chosen.keep_postgres:
+        if not chosen.keep_postgres:
+            each(some, lambda _name, one: one.stop_plain())
+    if chosen.keep_postgres and chosen.primary:
         run.doing = "starting PostgreSQL by itself"
         for some in (last, {name: one for name, one in found.items() if name not in last}):
             each(some, lambda _name, one: one.run_plainly(chosen.primary))

@@ -44,6 +44,11 @@ class HostLeaver:
         argv = ["sh", "-c", 'for p in "$@"; do [ ! -e "$p" ] || echo "$p"; done', "sh", *paths]
         return bool(must(self._steps.root.run(argv, timeout_s=COMMAND_S), f"{self.name} can't be looked at").out)
 
+    @property
+    def is_plain(self) -> bool:
+        """By its unit."""
+        return self._steps.is_active(host_plain.unit_name(self._node.cluster))
+
     def _run(self, *argv: str, timeout_s: float = COMMAND_S) -> Ran:
         return must(self._steps.root.run(argv, timeout_s=timeout_s), f"{self.name}: {' '.join(argv[:3])} failed")
 
@@ -65,7 +70,7 @@ class HostLeaver:
         """The cron lines first, else a minute later it would run again."""
         node = self._node
         self._run("rm", "-f", "--", node.cron_path)
-        there = self._drop_unit(node.unit) | self._drop_unit(host_plain.unit_name(node.cluster))
+        there = self._drop_unit(node.unit)
         for _ in range(TRIES):  # a start by cron may be under way
             if not self._steps.is_running():
                 break
@@ -77,6 +82,11 @@ class HostLeaver:
             raise OutcomeUnknown(f"the watchdog of {self.name} has not stopped", f"it was asked {TRIES} times", step)
         if there:
             self._told("halt", "watchdog and server stopped")
+
+    def stop_plain(self) -> None:
+        """See `ops.host_plain`."""
+        if self._drop_unit(host_plain.unit_name(self._node.cluster)):
+            self._told("plain", "PostgreSQL, which ran by itself, stopped")
 
     def stop_member(self) -> None:
         """Its unit goes."""

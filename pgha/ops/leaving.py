@@ -18,8 +18,17 @@ class Leaver(Protocol):
         """Something of the cluster is still there."""
         ...
 
+    @property
+    def is_plain(self) -> bool:
+        """Its server runs by itself, as `run_plainly` left it."""
+        ...
+
     def halt(self) -> None:
         """Nothing restarts it any more; its watchdog and server have stopped. Raises OutcomeUnknown."""
+        ...
+
+    def stop_plain(self) -> None:
+        """The server that `run_plainly` left has stopped and is not started again."""
         ...
 
     def stop_member(self) -> None:

@@ -26,6 +26,11 @@ class LocalLeaver:
         """Its directory, or a process of it."""
         return os.path.isdir(self._node.dir) or any(self._processes("guard", "agent", "postgres", "tool", "etcd"))
 
+    @property
+    def is_plain(self) -> bool:
+        """Never."""
+        return False
+
     def _processes(self, *kinds: str) -> list[Proc]:
         found = sort_out(self._node, living())
         return [proc for kind in kinds for proc in found[kind]]
@@ -39,6 +44,9 @@ class LocalLeaver:
             self._host.run(argv, timeout_s=STOP_S + 5.0)
             self._progress.step(self.name, "watchdog and server stopped")
         self._end("guard", "agent", "postgres", "tool")
+
+    def stop_plain(self) -> None:
+        """There is none."""
 
     def stop_member(self) -> None:
         """It hands its leadership on."""

@@ -52,6 +52,7 @@ def clear_the_way(run: Run) -> None:
     def stop(node: Place) -> None:
         leaver = run.fleet.leaver(node)
         leaver.halt()
+        leaver.stop_plain()
         leaver.stop_member()
         leaver.put_member_away(stamp)
         keep = run.fleet.keep(node)

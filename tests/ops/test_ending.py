@@ -49,6 +49,7 @@ class World:
     done: list[str] = field(default_factory=list)
     interrupt_at: str = ""
     problems: dict[str, PghaError] = field(default_factory=dict)
+    plain: bool = True
 
     @property
     def found(self) -> dict[str, Leaver]:
@@ -74,6 +75,9 @@ class World:
     def run(self, *, keep: bool = False, gone: tuple[str, ...] = ()) -> Mapping[str, str]:
         look = seen(*(member(name, written_at=NOW - 60) for name in gone))
         chosen = ending.plan(TARGET, look, wanted(), gone, keep_postgres=keep)
+        return self.end(chosen)
+
+    def end(self, chosen: ending.Plan) -> Mapping[str, str]:
         return ending.destroy(TARGET, chosen, self, self.clear, "destroyed-1", Silent())  # type: ignore[arg-type]
 
 
@@ -83,8 +87,15 @@ class Node:
     world: World
     is_here: bool = True
 
+    @property
+    def is_plain(self) -> bool:
+        return self.world.plain
+
     def halt(self) -> None:
         self.world.note(f"halt {self.name}")
+
+    def stop_plain(self) -> None:
+        self.world.note(f"stop plain {self.name}")
 
     def stop_member(self) -> None:
         self.world.note(f"etcd {self.name}")
@@ -131,6 +142,21 @@ def test_an_unreachable_host_ends_it_before_anything_is_stopped_and_one_that_is_
     gone = World()
     gone.run(gone=("n3",))
     assert "clear" in gone.done
+
+
+def test_with_postgresql_kept_an_interrupted_run_is_gone_on_with() -> None:
+    halted = ending.plan(TARGET, seen(key=leader(tenure=Tenure.RELEASED, clean=True)), wanted(), (), keep_postgres=True)
+    assert halted.primary == "n1", "who held the key last, and stopped in order"
+    empty = seen()
+    cleared = ending.plan(
+        TARGET, replace(empty, records=type(empty.records)(revision=9)), wanted(), (), keep_postgres=True
+    )
+    assert cleared.primary == ""
+    with pytest.raises(Refused, match="no primary"):
+        World(plain=False).end(cleared)
+    world = World()
+    world.end(cleared)
+    assert not any(what.startswith(("plain", "stop plain")) for what in world.done), "they run, and go on"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # a node's thread is interrupted

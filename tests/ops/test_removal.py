@@ -109,6 +109,7 @@ class World:
     )
     name: str = "n2"
     is_here: bool = True
+    is_plain: bool = False
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
@@ -151,6 +152,9 @@ class World:
 
     def run_plainly(self, primary: str) -> None:
         raise AssertionError(primary)
+
+    def stop_plain(self) -> None:
+        raise AssertionError
 
     def put_member_away(self, stamp: str) -> None:
         raise AssertionError(stamp)
