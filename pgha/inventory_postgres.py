@@ -22,6 +22,7 @@ _LEASE = "the single writer rests on it"
 _FOLLOW = "whom a standby follows is decided by pgha"
 RECOVERY = "it moves or stops a standby that pgha has sealed"
 _SPEED = "pgha sets it: how soon a loss is seen rests on it"
+_CERTIFICATES = "pgha makes the servers' certificates: by them the nodes know each other"
 OWNED = {
     "port": "write postgres.port or nodes.NAME.port",
     "data_directory": "write postgres.data_dir or nodes.NAME.data_dir",
@@ -49,6 +50,9 @@ OWNED = {
     "wal_sender_timeout": _SPEED,
     "wal_receiver_timeout": _SPEED,
     "tcp_user_timeout": _SPEED,
+    "ssl": _CERTIFICATES,
+    "ssl_cert_file": _CERTIFICATES,
+    "ssl_key_file": _CERTIFICATES,
     "max_standby_streaming_delay": "pgha sets it: a voter must not lag behind because of a query",
 }
 TRUE = ("on", "true", "tru", "tr", "t", "yes", "ye", "y", "1")

@@ -33,6 +33,20 @@ class StoreAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerTls:
+    """The server's certificate and key, and the authority that signed those of all nodes.
+
+    required: nodes reach each other by TLS only, and check whom they reach. Not so at first on a cluster that had no
+    TLS: there every server has to offer it before anybody asks for it.
+    """
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFile:
     """One node of one cluster.
 
@@ -42,6 +56,7 @@ class NodeFile:
     replication_user: may stream and be the source of pg_rewind; its password is in state_dir/passfile.
     nodes: every node of the cluster, this one included.
     parameters: PostgreSQL settings of the inventory; hba: extra pg_hba.conf lines of the inventory.
+    tls: of the server; None: it speaks plainly (on loopback).
     """
 
     cluster: str
@@ -61,6 +76,7 @@ class NodeFile:
     noloadbalance: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     hba: tuple[str, ...] = ()
+    tls: ServerTls | None = None
 
     @property
     def me(self) -> Peer:
@@ -87,6 +103,7 @@ def parse(text: str) -> NodeFile:
         body["store"] = StoreAccess(**{**body["store"], "endpoints": tuple(body["store"]["endpoints"])})
         body["nodes"] = {name: Peer(**peer) for name, peer in body["nodes"].items()}
         body["hba"] = tuple(body.get("hba", ()))
+        body["tls"] = ServerTls(**body["tls"]) if body.get("tls") else None
         return NodeFile(**body)
     except (TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"not a complete pgha node file: {e}") from e

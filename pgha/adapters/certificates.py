@@ -1,4 +1,4 @@
-"""The cluster's own certificate authority, and certificates for etcd's members and clients. Keys are made in memory.
+"""The cluster's own certificate authority, and certificates for servers and clients. Keys are made in memory.
 
 The only door to `cryptography` (which fabric brings). Certificates bear no common name: etcd would take it for a user.
 """
@@ -41,8 +41,9 @@ def make_authority(cluster: str) -> tuple[str, str]:
 
 
 def issue(authority: tuple[str, str], hosts: Sequence[str]) -> tuple[str, str]:
-    """(certificate, private key) signed by the authority. hosts: for a member, whom it may answer as; none: a client.
+    """(certificate, private key) signed by the authority. hosts: for a server, whom it may answer as; none: a client.
 
+    `dns:ADDRESS` puts an address among the names as well: libpq looks for addresses only there before version 15.
     A member's serves as a client's too: members speak to each other, and etcd's gateway to itself.
     """
     from cryptography import x509
@@ -77,9 +78,19 @@ def is_good(authority: str, certificate: str | None, hosts: Sequence[str]) -> bo
     return left.days > RENEW_DAYS and all(_general(host) in names for host in hosts)
 
 
+def days_left(certificate: str) -> int:
+    """Whole days until it expires, negative when it has. Raises ValueError for what is no certificate."""
+    from cryptography import x509
+
+    found = x509.load_pem_x509_certificate(certificate.encode())
+    return (found.not_valid_after_utc - datetime.datetime.now(datetime.UTC)).days
+
+
 def _general(host: str) -> x509.GeneralName:
     from cryptography import x509
 
+    if host.startswith("dns:"):
+        return x509.DNSName(host.removeprefix("dns:"))
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

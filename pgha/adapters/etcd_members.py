@@ -20,6 +20,7 @@ from pgha.nodefile import StoreAccess
 from pgha.ports import Clock, StoreDown
 
 PAUSE_S = 0.1  # between two rounds over members that refuse at once
+Secret = Callable[[], str]
 TWINS = 2  # attempts of one question under way at the same time
 
 
@@ -34,7 +35,9 @@ class Pace:
 class Members:
     """The members, who of them answered last, and our login. Connects at first use; thread-safe."""
 
-    def __init__(self, access: StoreAccess, clock: Clock, pace: Pace) -> None:
+    def __init__(self, access: StoreAccess, clock: Clock, pace: Pace, secret: Secret | None = None) -> None:
+        """secret: gives the password, in place of the file's."""
+        self._secret = secret
         if not access.endpoints:
             raise ValueError("no store endpoint")
         self.access, self.clock, self.pace = access, clock, pace
@@ -68,20 +71,22 @@ class Members:
             for methods in self._methods:
                 methods.channel.close()
 
-    def login(self, stale: str, *, deadline_s: float) -> None:
-        """Replace a token that was refused; a no-op when another thread just did. Raises StoreDown."""
+    def login(self, stale: str, member: int, *, deadline_s: float) -> None:
+        """Replace a token that this member refused; a no-op when another thread just did. Raises StoreDown."""
         left = deadline_s - self.clock.now_s()
         if left <= 0 or not self._login.acquire(timeout=left):
             raise StoreDown("no time left to log in")
         try:
             if self.token == stale:
-                self.token = self._new_token(deadline_s)
+                self.token = self._new_token(member, deadline_s)
         finally:
             self._login.release()
 
-    def _new_token(self, deadline_s: float) -> str:
+    def _new_token(self, member: int, deadline_s: float) -> str:
+        """Whoever has refused us is there: it is asked first."""
         request = libraries().login_request(self.access.user, self._password())
         question = Question(self, lambda m: m.authenticate, request, deadline_s=deadline_s, repeatable=True, login=True)
+        question.begin_with(member)
         try:
             reply = question.next_reply()
         except Misunderstood as e:
@@ -95,6 +100,8 @@ class Members:
         return reply.token
 
     def _password(self) -> str:
+        if self._secret is not None:
+            return self._secret()
         try:
             return Path(self.access.password_file).read_text(encoding="utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError) as e:
@@ -167,6 +174,10 @@ class Question(Generic[R]):
         """Attempts under way."""
         return len(self._flying)
 
+    def begin_with(self, member: int) -> None:
+        """Ask this member first, not the one that answered last."""
+        self._next = member
+
     def next_reply(self, *, more: bool = True) -> R | None:
         """The next answer; None when the deadline has passed or, without `more` attempts, none is under way.
 
@@ -238,7 +249,8 @@ class Question(Generic[R]):
         if verdict is Verdict.BUG:
             raise Misunderstood(self.why)
         if verdict is Verdict.DENIED:
-            self._log_in_again(attempt, final=code == "PERMISSION_DENIED")
+            # Over TLS with client certificates etcd calls so also who has not logged in yet.
+            self._log_in_again(attempt, final=code == "PERMISSION_DENIED" and bool(attempt.token))
             return None
         self.loose += verdict is Verdict.UNKNOWN
         if self._members.good == attempt.member:
@@ -252,5 +264,5 @@ class Question(Generic[R]):
         if final or not self._may_login:
             raise StoreDown(self.why, denied=True)
         self._may_login = False
-        self._members.login(attempt.token, deadline_s=self._deadline_s)
+        self._members.login(attempt.token, attempt.member, deadline_s=self._deadline_s)
         self._next, self._not_before_s = attempt.member, 0.0

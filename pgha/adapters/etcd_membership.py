@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pgha.adapters.etcd_members import Members, Misunderstood, Pace, Question
+from pgha.adapters.etcd_members import Members, Misunderstood, Pace, Question, Secret
 from pgha.adapters.etcd_messages import R, Rpc
 from pgha.adapters.etcd_wire import Methods, libraries
 from pgha.nodefile import StoreAccess
@@ -37,8 +37,9 @@ class _Reply(Protocol):
 class EtcdMembership:
     """One client of an etcd cluster. Each call has its deadline, raises StoreDown when it is not known to be done."""
 
-    def __init__(self, access: StoreAccess, clock: Clock) -> None:
-        self._members = Members(access, clock, Pace(1.0, 0.5))
+    def __init__(self, access: StoreAccess, clock: Clock, secret: Secret | None = None) -> None:
+        """access: its user is etcd's root where a login is asked for; secret: gives that one's password."""
+        self._members = Members(access, clock, Pace(1.0, 0.5), secret)
 
     def list(self, *, deadline_s: float) -> tuple[StoreMember, ...]:
         """As any member knows them."""

@@ -127,6 +127,39 @@ class Libraries:
         """A login."""
         return self._rpc.AuthenticateRequest(name=user, password=password)
 
+    def account_method(self, channel: Channel, name: str) -> Rpc[object]:
+        """A method of etcd's users and roles, by its name there."""
+        method: Rpc[object] = getattr(self._rpc.AuthStub(channel), name)
+        return method
+
+    def role_request(self, role: str) -> object:
+        """A new role."""
+        return self._rpc.AuthRoleAddRequest(name=role)
+
+    def permission_request(self, role: str, prefix: str) -> object:
+        """A role may read and write all keys under a prefix."""
+        from etcd3.etcdrpc import auth_pb2
+
+        key, end = span(prefix)
+        perm = auth_pb2.Permission(permType=auth_pb2.Permission.READWRITE, key=key, range_end=end)
+        return self._rpc.AuthRoleGrantPermissionRequest(name=role, perm=perm)
+
+    def user_request(self, user: str, password: str) -> object:
+        """A new user."""
+        return self._rpc.AuthUserAddRequest(name=user, password=password)
+
+    def password_request(self, user: str, password: str) -> object:
+        """A user's other password."""
+        return self._rpc.AuthUserChangePasswordRequest(name=user, password=password)
+
+    def grant_request(self, user: str, role: str) -> object:
+        """A user has a role."""
+        return self._rpc.AuthUserGrantRoleRequest(user=user, role=role)
+
+    def enable_request(self) -> object:
+        """A login is asked for."""
+        return self._rpc.AuthEnableRequest()
+
     def status_request(self) -> object:
         """A member about itself."""
         return self._rpc.StatusRequest()

@@ -52,6 +52,7 @@ class PostgresServer:
         self._last = ServerView(Running.DOWN)
         self._stop_asked: tuple[int, float] = (0, 0.0)
         self._promoting = 0
+        self._configured = self._unread = False  # what our node file makes: is it in force; is the server to read it
         self._checkpoint: Session | None = None
         self._checkpoints = 0
         self._health = Health(lambda deadline_s: self._connect(deadline_s=deadline_s), clock)
@@ -78,12 +79,22 @@ class PostgresServer:
                 return self._seen(replace(view, running=Running.DYING))
             running = Running.DOWN if self.copies.identity() else Running.NO_DATA
             return self._seen(replace(view, running=running, why=self.log.why(guard.exits, guard.exit_status)))
+        if not self._configured:
+            self._configure()
         if self._stop_asked[0] == guard.postmaster:
             return self._seen(replace(view, running=Running.STOPPING, stop_asked_s=self._stop_asked[1]))
         if self._last.since_s != guard.started_s:
             self._drop_session()
             self._last = replace(view, running=Running.STARTING)
         return self._seen(self._ask(view))
+
+    def _configure(self) -> None:
+        """An agent that is new to a running server: what changed since that was started is put in force."""
+        with suppress(OSError):  # tried again at the next look
+            self._unread = self.files.catch_up_with_node_file() or self._unread
+            if self._unread:
+                self.link.signal("SIGHUP")
+            self._configured, self._unread = True, False
 
     def _seen(self, view: ServerView) -> ServerView:
         self._last = view
@@ -149,6 +160,7 @@ class PostgresServer:
         state = self.node.state_dir
         try:
             self.files.before_start(without)
+            self._configured = True
             if catch_up:
                 source = conf.upstream(self.node, catch_up, f"{self.node.node}-catch-up")
                 self.files.write_live(conf.live_conf(primary_conninfo=source))
@@ -350,15 +362,12 @@ class PostgresServer:
         self.jobs.rewind(holder)
 
     def settle(self, *, primary: bool) -> tuple[str, ...]:
-        """One physical slot a member; on a standby none that holds WAL; pg_hba.conf for the nodes there are now; old
-        copies away once it streams."""
+        """One physical slot a member; on a standby none that holds WAL; old copies away once it streams."""
         others = [conf.slot_name(n) for n in self.node.nodes if n != self.node.node]
         making, dropping = look.slots(others, primary=primary)
         for sql in (making, dropping) if primary else (dropping, making):
             with suppress(SqlError):
                 self._sql(sql, deadline_s=self.clock.now_s() + 2.0)
-        if self.files.renew_hba():
-            self.link.signal("SIGHUP")
         if primary:
             self.files.arm_standby()  # a restart outside pgha comes up read-only (redteam 22: only once it is primary)
         else:

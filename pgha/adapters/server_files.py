@@ -9,6 +9,7 @@ import contextlib
 import os
 import pwd
 import sys
+from collections.abc import Mapping
 from functools import cache
 
 from pgha.adapters.local import replace_file, sync_dir
@@ -53,6 +54,15 @@ def boot_id() -> str:
             return f.read().strip()
     except OSError:
         return ""
+
+
+def _content(path: str) -> bytes:
+    """Of a file; nothing when there is none."""
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except FileNotFoundError:
+        return b""
 
 
 class ServerFiles:
@@ -112,13 +122,10 @@ class ServerFiles:
 
     def before_start(self, without: tuple[int, ...] = ()) -> None:
         """Everything that makes a start a sealed one (design, 5 "every start is sealed")."""
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        state = self.node.state_dir
         self.live_text = ""
         self.write_live(conf.live_conf())
-        self.write_main()
-        self.renew_hba()
-        replace_file(f"{state}/pg_ident.conf", conf.ident_conf(self.node, user).encode(), 0o600)
+        for path, text in self._texts().items():
+            replace_file(path, text, 0o600)
         os.makedirs(self.node.socket_dir, mode=0o755, exist_ok=True)
         self._clean_auto_conf()
         self._drop_histories(without)
@@ -126,18 +133,30 @@ class ServerFiles:
             os.unlink(self.path("recovery.signal"))
         self.arm_standby()
 
-    def renew_hba(self) -> bool:
-        """pg_hba.conf as the node file wants it; False when it was so already. A running server has to reload it."""
-        path, text = f"{self.node.state_dir}/pg_hba.conf", conf.hba_conf(self.node)
-        with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as f:
-            if f.read() == text:
-                return False
-        replace_file(path, text.encode(), 0o600)
-        return True
-
     def write_main(self) -> None:
         """postgresql.conf, as the node's file has it."""
         replace_file(f"{self.node.state_dir}/{conf.MAIN}", conf.main_conf(self.node).encode(), 0o600)
+
+    def _texts(self) -> Mapping[str, bytes]:
+        """What the node file makes of the configuration, by path."""
+        user, state = pwd.getpwuid(os.geteuid()).pw_name, self.node.state_dir
+        return {
+            f"{state}/{conf.MAIN}": conf.main_conf(self.node).encode(),
+            f"{state}/pg_hba.conf": conf.hba_conf(self.node).encode(),
+            f"{state}/pg_ident.conf": conf.ident_conf(self.node, user).encode(),
+        }
+
+    def catch_up_with_node_file(self) -> bool:
+        """For a server that runs already: configuration, and the way to whom it follows, as the node file now says.
+
+        True when something changed and the server is to read it. Raises OSError.
+        """
+        stale = {path: text for path, text in self._texts().items() if _content(path) != text}
+        for path, text in stale.items():
+            replace_file(path, text, 0o600)
+        live = _content(f"{self.node.state_dir}/{conf.LIVE}").decode(errors="replace")
+        wanted = conf.followed_anew(self.node, live)
+        return (wanted != live and self.write_live(wanted)) or bool(stale)
 
     def arm_standby(self) -> None:
         """standby.signal lies there: whoever starts this directory gets a read-only server."""

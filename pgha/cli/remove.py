@@ -49,7 +49,7 @@ def remove(
     doors = removal.Doors(
         store=store,
         clock=clock,
-        open_members=lambda: sources.open_members(target.store),
+        open_members=lambda: sources.open_members(wanted, target.store),
         rewrite=lambda rest: bootstrap.rewrite(rest, machine, lines),
         rewrite_plan=lambda rest: bootstrap.rewrite_plan(rest, machine, lines),
         stamp=time.strftime("removed-%Y%m%dT%H%M%SZ", time.gmtime()),

@@ -15,8 +15,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgha import nodefile
+from pgha.cli import store_files
 from pgha.cli.options import Choice
 from pgha.errors import Exit, PghaError, Unreachable, UsageError
+from pgha.ops.store_login import ROOT
 from pgha.ops.target import Target, from_inventory, from_node_file
 
 if TYPE_CHECKING:
@@ -112,47 +114,9 @@ def target_of(choice: Choice) -> Target:
         raise UsageError(f"{path} is not a node file of pgha", str(e)) from e
 
 
-def own_dir(cluster: str) -> str:
-    """Where this operator keeps what belongs to a cluster: certificates that let him ask its store."""
-    return os.path.expanduser(os.environ.get("XDG_STATE_HOME") or "~/.local/state") + f"/pgha/{cluster}"
-
-
 def with_own_files(inventory: Inventory, access: nodefile.StoreAccess, *, anew: bool = False) -> nodefile.StoreAccess:
-    """The store's certificates where this operator may read them: on a node in place, else copies fetched by SSH.
-
-    anew: fetch them even when there are copies (bootstrap may have made others).
-    """
-    there = (access.ca_file, access.cert_file, access.key_file)
-    if inventory.local is not None or inventory.etcd.endpoints or all(os.access(path, os.R_OK) for path in there):
-        return access
-    folder = own_dir(inventory.cluster)
-    here = tuple(f"{folder}/{os.path.basename(path)}" for path in there)
-    if anew or not all(os.path.isfile(path) for path in here):
-        _fetch(inventory, dict(zip(there, here, strict=True)))
-    return replace(access, ca_file=here[0], cert_file=here[1], key_file=here[2])
-
-
-def _fetch(inventory: Inventory, files: dict[str, str]) -> None:
-    """From the first host that can be reached and has them. Raises PghaError."""
-    from pgha.adapters.local import replace_file
-
-    connect = connector(inventory)
-    problem = PghaError(f"no host has the certificates of {inventory.cluster}", "", "pgha bootstrap")
-    for node in inventory.nodes:
-        try:
-            remote = connect(node.host)
-            root = remote.as_user("root")
-            texts = {here: root.read(there) for there, here in files.items()}
-            remote.close()
-        except PghaError as e:
-            problem = e
-            continue
-        if all(texts.values()):
-            for here, text in texts.items():
-                os.makedirs(os.path.dirname(here), mode=0o700, exist_ok=True)
-                replace_file(here, (text or "").encode(), 0o600)
-            return
-    raise problem
+    """See `store_files.at_hand`."""
+    return store_files.at_hand(inventory, access, connector(inventory), anew=anew)
 
 
 def reachable(inventory: Inventory, access: nodefile.StoreAccess) -> nodefile.StoreAccess:
@@ -186,16 +150,20 @@ def open_store(access: nodefile.StoreAccess) -> Store:
     return EtcdStore(access, clock())
 
 
-def open_members(access: nodefile.StoreAccess) -> StoreMembers:
-    """etcd's own list of its members."""
+def open_members(inventory: Inventory, access: nodefile.StoreAccess) -> StoreMembers:
+    """etcd's own list of its members, changed as etcd's root where the cluster's etcd asks for a login."""
     from pgha.adapters.etcd_membership import EtcdMembership
 
-    return EtcdMembership(access, clock())
+    if inventory.local is not None or inventory.etcd.endpoints:
+        return EtcdMembership(access, clock())
+    root = replace(access, user=ROOT)
+    return EtcdMembership(root, clock(), lambda: store_files.root_password(inventory, connector(inventory)))
 
 
 def machine_for(inventory: Inventory) -> Machine:
     """This machine, as the inventory's local user, and the way to the inventory's hosts."""
     from pgha.adapters.binaries import MachineBinaries
+    from pgha.adapters.etcd_accounts import EtcdAccounts
     from pgha.adapters.local import JsonKeep, LocalHost
     from pgha.ops.bootstrap_run import Machine
 
@@ -207,9 +175,10 @@ def machine_for(inventory: Inventory) -> Machine:
         clock=clock(),
         python=sys.executable,
         open_store=lambda access: open_store(reachable(inventory, with_own_files(inventory, access, anew=True))),
+        open_accounts=lambda access: EtcdAccounts(reachable(inventory, access), clock()),
         keep=lambda path: JsonKeep(path, host.owner),
         distant=None if inventory.local else distant_for(inventory),
-        open_members=lambda access: open_members(reachable(inventory, access)),
+        open_members=lambda access: open_members(inventory, reachable(inventory, access)),
     )
 
 
@@ -239,6 +208,7 @@ def distant_for(inventory: Inventory) -> Distant:
     return Distant(
         authority=Authority(certificates.make_authority, certificates.issue, certificates.is_good),
         connect=connector(inventory),
+        store_files=lambda: store_files.given(inventory),
         keep=HostKeep,
         pack=lambda python, machine: Pack(*pack_for(python, machine, cache_dir())),
         wall_s=time.time,

@@ -6,11 +6,12 @@ The steps speak to `Fleet`, `Host` and `ports.Store`: nodes on this machine and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pgha import nodefile
 from pgha.errors import Exit, PghaError, RolledBack
-from pgha.ops import etcd_changes, etcd_members, newdata, newstore, status
+from pgha.ops import etcd_changes, etcd_members, newdata, newstore, status, store_login
 from pgha.ops.bootstrap_run import Machine, Options, Outcome, Run
 from pgha.ops.fleet import Fleet, Place
 from pgha.ops.founding import first_data
@@ -18,7 +19,7 @@ from pgha.ops.host_fleet import HostFleet
 from pgha.ops.local_fleet import LocalFleet
 from pgha.ops.preflight import preflight
 from pgha.ops.progress import Progress
-from pgha.ops.target import from_inventory, store_access
+from pgha.ops.target import from_inventory, node_store_access, store_access
 
 if TYPE_CHECKING:
     from pgha.inventory import Inventory, NodeSpec
@@ -58,7 +59,7 @@ def bootstrap(
             run.store = machine.open_store(store_access(inventory))
             if options.new_store:
                 newstore.clear_the_way(run)
-            for step in (_passwords, _etcd, first_data, _node_files, _start):
+            for step in (_passwords, _etcd, first_data, _node_files, _start, _tighten):
                 step(run)
         run.doing = "waiting for the cluster to become healthy"
         found = _await_healthy(run)
@@ -134,7 +135,7 @@ def _node_files(run: Run) -> None:
                 data_dir=node.data_dir,
                 socket_dir=node.socket_dir,
                 bin_dir=run.ready.bin_dir,
-                store=store_access(run.inventory),
+                store=node_store_access(run.inventory),
                 nodes=peers,
                 replication_user=newdata.REPLICATION_USER,
                 priority=spec.priority,
@@ -144,6 +145,7 @@ def _node_files(run: Run) -> None:
                 noloadbalance=spec.noloadbalance,
                 parameters=dict(run.inventory.postgres.parameters),
                 hba=tuple(run.inventory.postgres.hba),
+                tls=run.fleet.server_tls(node),
             )
         )
         if run.fleet.put_node_file(node, text):
@@ -175,6 +177,7 @@ def _etcd(run: Run) -> None:
             run.progress,
         )
     run.fleet.start_store(argvs)
+    _with_accounts(run, lambda accounts, login: store_login.prepare(accounts, login, run.machine.clock))
     health = etcd_members.await_healthy(run.store, run.machine.clock, members=len(argvs) or 1)
     run.progress.step("", f"etcd healthy, {len(health.members)} members")
 
@@ -185,6 +188,23 @@ def _etcd(run: Run) -> None:
 def _start(run: Run) -> None:
     run.doing = "starting the watchdogs"
     run.fleet.start()
+
+
+def _tighten(run: Run) -> None:
+    """What every node has to be ready for before any may ask for it."""
+    run.doing = "asking for TLS and logins"
+    if run.fleet.tighten():
+        _node_files(run)
+        _start(run)
+    _with_accounts(run, lambda accounts, _login: store_login.require(accounts, run.machine.clock))
+
+
+def _with_accounts(run: Run, work: Callable[[store_login.StoreAccounts, store_login.Login], str]) -> None:
+    """On the users of the cluster's own etcd, where it has any."""
+    login, opened = run.fleet.login(), run.machine.open_accounts
+    if login is not None and opened is not None:
+        with closing(opened(store_access(run.inventory))) as accounts:
+            run.progress.step("", work(accounts, login))
 
 
 def _await_healthy(run: Run) -> status.Status:

@@ -12,6 +12,7 @@ from pgha.ops import newdata, status
 from pgha.ops.fleet import Fleet, Place, Ready
 from pgha.ops.host_fleet import Distant
 from pgha.ops.progress import Progress
+from pgha.ops.store_login import StoreAccounts
 from pgha.ops.target import Target
 from pgha.ports import Clock, Keep, Store, StoreMembers
 
@@ -25,7 +26,8 @@ HEALTHY_S = 60.0
 class Machine:
     """The doors to this machine: programs, clock, store, the nodes' memory, and the Python that runs pgha.
 
-    distant: the way to hosts. open_members: who makes up the store; None where nobody changes that.
+    distant: the way to hosts. open_members: who makes up the store; None where nobody changes that. open_accounts: its
+    users.
     """
 
     host: Host
@@ -36,6 +38,7 @@ class Machine:
     keep: Callable[[str], Keep]
     distant: Distant | None = None
     open_members: Callable[[nodefile.StoreAccess], StoreMembers] | None = None
+    open_accounts: Callable[[nodefile.StoreAccess], StoreAccounts] | None = None
 
 
 @dataclass(frozen=True, slots=True)

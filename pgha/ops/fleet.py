@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pgha.host import Host
+from pgha.nodefile import ServerTls
 from pgha.ops.leaving import Leaver
+from pgha.ops.store_login import Login
 from pgha.ports import Keep
 
 READ = "node.read"  # in the state directory: the node file by which the watchdog runs
@@ -185,6 +187,18 @@ class Fleet(Protocol):
 
     def leaver(self, node: Place) -> Leaver:
         """For taking the node down."""
+        ...
+
+    def login(self) -> Login | None:
+        """Of the etcd that is the cluster's own; None where it asks nobody for one."""
+        ...
+
+    def server_tls(self, node: Place) -> ServerTls | None:
+        """Of the node's PostgreSQL; None where it speaks plainly."""
+        ...
+
+    def tighten(self) -> bool:
+        """The servers run: may more be asked of them than the node files do? Then these are to be written again."""
         ...
 
     def start_store(self, argvs: Mapping[str, list[str]]) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgha import host_facts
+from pgha import host_facts, nodefile
 from pgha.errors import PghaError, Refused, RolledBack
 from pgha.host import Host, Remote
 from pgha.ops import host_nodes, host_preflight, host_secure
@@ -24,6 +24,8 @@ from pgha.ops.host_secure import Authority
 from pgha.ops.host_steps import HostSteps, Pack
 from pgha.ops.leaving import Leaver
 from pgha.ops.progress import Progress
+from pgha.ops.store_login import Login
+from pgha.ops.target import LOGIN_FILE, STORE_USER
 from pgha.ops.together import each, outcomes, raise_all
 from pgha.ports import Keep
 
@@ -47,7 +49,8 @@ REACH_S = 15.0
 class Distant:
     """The way to hosts. connect: by address; keep: a node's memory there; pack: pgha for a Python version and machine.
 
-    wall_s: this machine's wall clock; who: for the hosts' journals.
+    wall_s: this machine's wall clock; who: for the hosts' journals. store_files: what an existing store is reached
+    with, by the names the nodes keep it under (`ops.target`); raises PghaError for what can't be read.
     """
 
     connect: Callable[[str], Remote]
@@ -56,6 +59,7 @@ class Distant:
     authority: Authority
     wall_s: Callable[[], float]
     who: str
+    store_files: Callable[[], Mapping[str, str]] = dict
 
 
 def look(node: HostNode, remote: Remote, inventory: Inventory, wall_s: Callable[[], float]) -> Seen:
@@ -161,6 +165,8 @@ class HostFleet:
         self._inventory, self._distant, self._progress = inventory, distant, progress
         self.seen, self.verdict, self._remotes = seen, verdict, remotes
         self.nodes = {name: one.node for name, one in seen.items()}
+        self._offering_first = False
+        self._secrets: host_secure.Secrets | None = None
         self._steps = {name: HostSteps(node, remotes[name], distant.who) for name, node in self.nodes.items()}
         marker = next((one.marker for one in seen.values() if one.marker), None)
         self.ready = Ready(
@@ -178,6 +184,10 @@ class HostFleet:
         remotes, seen, problems = look_at_all(inventory, distant, progress)
         verdict = host_preflight.judge(inventory, seen)
         between = unreachable_ports(remotes, seen)
+        try:
+            distant.store_files()
+        except PghaError as e:
+            problems.append(e)
         raise_all([*problems, *verdict.problems, *between])
         return cls(inventory, distant, remotes, seen, verdict, progress)
 
@@ -242,15 +252,39 @@ class HostFleet:
             self._step(name, "pgha", lambda: steps.pgha(packs[kinds[name]], secrets.token_hex(6)))
 
         self._everywhere(second)
-        if self.ready.etcd:
-            self._certificates()
+        self._certificates()
 
     def _certificates(self) -> None:
-        how = self._distant.authority
-        authority = host_secure.authority_of(self._steps, how)
+        how, given = self._distant.authority, self._distant.store_files()
+        secrets = host_secure.gathered(self._steps, how, given, own_store=bool(self.ready.etcd))
         self._everywhere(
-            lambda name, steps: self._step(name, "certificates", lambda: host_secure.put(steps, authority, how))
+            lambda name, steps: self._step(name, "certificates", lambda: host_secure.put(steps, secrets, how))
         )
+        self._secrets = secrets
+        self._offering_first = any(host_secure.is_without_tls(steps) for steps in self._steps.values())
+
+    def login(self) -> Login | None:
+        """Of the cluster's own etcd."""
+        secrets, inventory = self._secrets, self._inventory
+        if secrets is None or not secrets.root_password:
+            return None
+        user = inventory.etcd.user or STORE_USER
+        return Login(inventory.cluster, user, secrets.store[LOGIN_FILE], secrets.root_password)
+
+    def server_tls(self, node: Place) -> nodefile.ServerTls | None:
+        """By certificates of the cluster's authority; where none were laid out now, as the node has it."""
+        if self._secrets is None:
+            return host_secure.present_tls(self._steps[node.name])
+        return host_secure.server_tls(self.nodes[node.name], required=not self._offering_first)
+
+    def tighten(self) -> bool:
+        """Once every server offers TLS it may be asked for."""
+        if not self._offering_first:
+            return False
+        bin_dir = self.ready.bin_dir
+        self._everywhere(lambda _name, steps: host_secure.await_offer(steps, bin_dir))
+        self._offering_first = False
+        return True
 
     def host(self, node: Place) -> Host:
         """As user postgres there."""

@@ -19,6 +19,8 @@ COMMAND_S = 30.0
 APT_S = 600.0
 UNPACK_S = 180.0
 START_S = 30.0
+AGENT_TRIES = 75
+AGENT_FILES = ("client.pem", "store-ca.pem", "store.pem")  # read once, when its first connection is made
 APT = ("apt-get", "-q", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
 NO_CLUSTER = "/etc/postgresql-common/createcluster.d/pgha.conf"
 MASKED = ("postgresql.service", "etcd.service")  # the distribution would start servers of its own
@@ -44,6 +46,31 @@ sync -- "$opt/"; trap - EXIT
 """
 INSTALLED = '[ "$(readlink /opt/pgha/current)" = "$1" ] && [ -x "/opt/pgha/$1/bin/pgha" ]'
 APPEND = 'umask 077; cat >>"$1"'
+
+
+# $1 the node file, $2 how often to look (5 a second); then files. Is the node's agent younger than each of them?
+YOUNG = r"""
+node=$1 tries=$2 hz=$(getconf CLK_TCK); shift 2
+agent_cs() {
+  for c in $(grep -laF pgha.watchdog.agent_main /proc/[0-9]*/cmdline 2>/dev/null); do
+    tr '\0' '\n' <"$c" 2>/dev/null | grep -qxF -- "$node" || continue
+    said=$(cat "${c%cmdline}stat" 2>/dev/null) || continue
+    set -- ${said##*) }; shift 19
+    up=$(cut -d' ' -f1 /proc/uptime)
+    echo $(($(date +%s%2N) - ${up%.*}${up#*.} + $1 * 100 / hz)); return
+  done
+}
+while :; do
+  born=$(agent_cs); young=$born
+  for f in "$@"; do
+    at=$(stat -c %.2Y -- "$f" 2>/dev/null) || continue
+    [ "${born:-0}" -gt "${at%.*}${at#*.}" ] || young=
+  done
+  [ -z "$young" ] || exit 0
+  tries=$((tries - 1)); [ "$tries" -gt 0 ] || exit 1
+  sleep 0.2
+done
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,18 +206,33 @@ class HostSteps:
         lock = f"{self.node.state_dir}/watchdog.lock"
         return self.user.run(["flock", "-n", "-E", "75", lock, "true"], timeout_s=COMMAND_S).code == 75
 
-    def watchdog(self, supervisor: str) -> str:
-        """What restarts it, then the first start; one that runs with another pgha or an older node file is replaced."""
+    def has_young_agent(self, tries: int = 1) -> bool:
+        """The node's agent has read its program and all its files as they are now; looked at so often, 0.2 s apart."""
         node = self.node
+        files = [node.node_file_path, f"{places.OPT}/current", *(node.tls(n) for n in ("ca.pem", *AGENT_FILES))]
+        argv = ["sh", "-s", "--", node.node_file_path, str(tries), *files]
+        return self.root.run(argv, timeout_s=COMMAND_S, stdin=YOUNG).ok
+
+    def watchdog(self, supervisor: str) -> str:
+        """What restarts it, then the first start; one that runs by another pgha, node file or certificate than is there
+        now is replaced."""
+        node, runs = self.node, self.is_running()
         text = self.root.read(node.node_file_path) or ""
-        stale = self.stale or not is_read(self.user, node, text)
         said = self._supervised() if supervisor == "systemd" else self._by_cron()
-        if stale and self.is_running() and "started" not in said:
-            argv = [*node.watchdog_argv(), "--restart"]
-            must(self.user.run(argv, timeout_s=START_S), f"{node.name}: the watchdog can't be replaced")
-            said = "watchdog replaced by one that has read this version and node file"
+        if runs and (self.stale or not is_read(self.user, node, text) or not self.has_young_agent()):
+            said = self._replace_watchdog()
         note_read(self.user, node, text)
         return said
+
+    def _replace_watchdog(self) -> str:
+        """The guard goes on as the program that is installed now, its agent with the files that are there now."""
+        argv = [*self.node.watchdog_argv(), "--restart"]
+        must(self.user.run(argv, timeout_s=START_S), f"{self.node.name}: the watchdog can't be replaced")
+        if not self.has_young_agent(AGENT_TRIES):
+            because, step = "its new agent did not come up", f"look into {self.node.state_dir}/watchdog.log"
+            raise RolledBack(f"{self.node.name}: the watchdog is not replaced", because, step)
+        self.stale = False
+        return "watchdog replaced by one that has read this version and node file"
 
     def _supervised(self) -> str:
         self._run("the cron lines can't be removed", "rm", "-f", "--", self.node.cron_path)

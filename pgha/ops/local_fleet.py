@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from pgha.errors import Busy
 from pgha.host import Host
+from pgha.nodefile import ServerTls
 from pgha.ops import etcd_members, local_nodes, restarter
 from pgha.ops.fleet import Place, Ready, is_read, note_read
 from pgha.ops.leaving import Leaver
@@ -19,6 +20,7 @@ from pgha.ops.local_nodes import MARKER, LocalNode, let_up, sort_out, start
 from pgha.ops.preflight import check_dir
 from pgha.ops.procs import living
 from pgha.ops.progress import Progress
+from pgha.ops.store_login import Login
 from pgha.ports import Keep
 
 
@@ -103,6 +105,18 @@ class LocalFleet:
         """By its processes."""
         own = next(n for n in self._nodes if n.name == node.name)
         return LocalLeaver(own, self._host, self._progress)
+
+    def login(self) -> Login | None:
+        """On loopback none."""
+        return None
+
+    def server_tls(self, node: Place) -> ServerTls | None:
+        """On loopback none."""
+        return None
+
+    def tighten(self) -> bool:
+        """There is nothing to tighten."""
+        return False
 
     def start_store(self, argvs: Mapping[str, list[str]]) -> None:
         """The restarter's plan first: what it says may be started, and is ended by `demo down`."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 TLS_DIR = "/etc/pgha"
 TLS_FILES = ("ca.pem", "client.pem", "client.key")
+LOGIN_FILE = "store.password"
+ROOT_LOGIN_FILE = "etcd-root.password"
+STORE_FILES = ("store-ca.pem", "store.pem", "store.key")  # an existing store's, as the nodes keep them
+STORE_USER = "pgha"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +54,14 @@ class Target:
 
 
 def store_access(inventory: Inventory) -> StoreAccess:
-    """How to reach the inventory's etcd: its endpoints, else the members on its own nodes."""
+    """How the operator reaches the inventory's etcd: its endpoints, else the members on its own nodes."""
     etcd = inventory.etcd
     members = [n for n in inventory.nodes if n.name in etcd.nodes]
     own = tuple(f"{n.host}:{n.etcd_client_port}" for n in members)
     if inventory.local is None and not etcd.endpoints:
         # Its own members on hosts: as the nodes see it. The CLI keeps copies where these files are not (cli.sources).
-        ca, cert, key = (f"{TLS_DIR}/{inventory.cluster}/{name}" for name in TLS_FILES)
-        return StoreAccess(own, ca_file=ca, cert_file=cert, key_file=key)
-    secret = etcd.password  # other forms than a file are for bootstrap over SSH to turn into one
+        return _kept_on_nodes(inventory, own, TLS_FILES, etcd.user or STORE_USER)
+    secret = etcd.password  # other forms than a file are for the CLI to turn into one
     return StoreAccess(
         endpoints=tuple(etcd.endpoints) or own,
         ca_file=etcd.ca,
@@ -67,6 +70,21 @@ def store_access(inventory: Inventory) -> StoreAccess:
         user=etcd.user,
         password_file=secret.source if secret is not None and secret.form == "file" else "",
     )
+
+
+def node_store_access(inventory: Inventory) -> StoreAccess:
+    """The same as a node does: by files that bootstrap has carried there."""
+    etcd = inventory.etcd
+    if inventory.local is not None or not etcd.endpoints:
+        return store_access(inventory)
+    there = tuple(n if given else "" for n, given in zip(STORE_FILES, (etcd.ca, etcd.cert, etcd.key), strict=True))
+    return _kept_on_nodes(inventory, etcd.endpoints, there, etcd.user)
+
+
+def _kept_on_nodes(inventory: Inventory, endpoints: tuple[str, ...], names: tuple[str, ...], user: str) -> StoreAccess:
+    folder = f"{TLS_DIR}/{inventory.cluster}"
+    ca, cert, key, password = (f"{folder}/{n}" if n else "" for n in (*names, LOGIN_FILE if user else ""))
+    return StoreAccess(endpoints, ca_file=ca, cert_file=cert, key_file=key, user=user, password_file=password)
 
 
 def from_inventory(inventory: Inventory, where: str, flags: str = "") -> Target:

@@ -6,6 +6,7 @@ pg_basebackup and pg_rewind copy whatever lies inside (redteam 6).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pgha.core.voters import barrier
@@ -74,6 +75,8 @@ def upstream(node: NodeFile, holder: str, name: str, *, dbname: str = "") -> str
     parts: dict[str, str | int] = {"host": peer.host, "port": peer.port, "user": node.replication_user}
     if dbname:
         parts["dbname"] = dbname
+    if node.tls is not None and node.tls.required:
+        parts |= {"sslmode": "verify-full", "sslrootcert": node.tls.ca_file}
     parts |= {
         "passfile": f"{node.state_dir}/passfile",
         "application_name": name,
@@ -103,6 +106,8 @@ def main_conf(node: NodeFile) -> str:
         "port": str(node.me.port),
         "cluster_name": f"{node.cluster}/{node.node}",
     }
+    if node.tls is not None:
+        own |= {"ssl": "on", "ssl_cert_file": node.tls.cert_file, "ssl_key_file": node.tls.key_file}
     listen = {} if "listen_addresses" in node.parameters else {"listen_addresses": node.me.host}
     level = {} if "wal_level" in node.parameters else {"wal_level": "replica"}
     lines = ["# Written by pgha before every start; edit the inventory instead."]
@@ -137,6 +142,24 @@ def parameters_conf(values: Mapping[str, str]) -> str:
     return "\n".join(["# Written by pgha from the settings in the store: pgha config.", *lines]) + "\n"
 
 
+def followed_anew(node: NodeFile, live: str) -> str:
+    """The live settings with the same holder followed in the way that the node file now says; else as they are."""
+    line = re.search(r"^primary_conninfo = .*$", live, re.MULTILINE)
+    found = {
+        key: match.group(1).replace("\\", "")
+        for key in ("host", "port", "application_name")
+        if line and (match := re.search(rf"\b{key}=''((?:[^'\\]|\\.)*)''", line.group(0)))
+    }
+    holder = next(
+        (n for n, peer in node.nodes.items() if (peer.host, str(peer.port)) == (found.get("host"), found.get("port"))),
+        "",
+    )
+    if line is None or not holder or "application_name" not in found:
+        return live
+    text = f"primary_conninfo = {quote(upstream(node, holder, found['application_name']))}"
+    return live[: line.start()] + text + live[line.end() :]
+
+
 def hba_conf(node: NodeFile) -> str:
     """pg_hba.conf: the superuser through the socket only, replication from the members, then the inventory's lines."""
     user, repl = node.superuser, node.replication_user
@@ -145,11 +168,12 @@ def hba_conf(node: NodeFile) -> str:
         f'local replication "{user}" peer map=pgha',
         f'host all "{user}" all reject',
     ]
+    host_kind = "hostssl" if node.tls is not None and node.tls.required else "host"
     for host in sorted({peer.host for peer in node.nodes.values()}):
         address = f"{host}/128" if ":" in host else f"{host}/32" if host.replace(".", "").isdecimal() else host
-        lines += [f'host {db} "{repl}" {address} scram-sha-256' for db in ("replication", "postgres")]
+        lines += [f'{host_kind} {db} "{repl}" {address} scram-sha-256' for db in ("replication", "postgres")]
     lines.append(f'host all "{repl}" all reject')
-    lines.append(f'host "{DRILL}" "{DRILL}" all scram-sha-256')
+    lines.append(f'{host_kind} "{DRILL}" "{DRILL}" all scram-sha-256')
     lines += node.hba or ("local all all scram-sha-256", "host all all samenet scram-sha-256")
     return "# Written by pgha before every start.\n" + "\n".join(lines) + "\n"
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pgha.adapters.certificates import issue, make_authority
 from pgha.adapters.etcd import EtcdStore
 from pgha.nodefile import StoreAccess
 from pgha.ports import Committed, Guard, StoreDown, Unknown, Write
 from tests.contract.conftest import CLOCK, within
-from tests.support.etcd_cluster import USER, EtcdCluster, etcd_cluster, etcd_directory
+from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
 pytestmark = [pytest.mark.loopback, pytest.mark.slow, pytest.mark.timeout(60)]
 PASSWORD = "s3cret'%:\\@#"
@@ -106,27 +103,12 @@ def test_a_user_for_a_store_without_authentication_is_no_hindrance(cluster: Etcd
     store.close()
 
 
-@pytest.fixture
-def certificates() -> Iterator[Path]:
-    """As bootstrap makes them: an authority, a certificate for 127.0.0.1 that serves and asks, one that only asks."""
-    with etcd_directory() as directory:
-        authority = make_authority("shop")
-        pairs = {"ca": authority, "own": issue(authority, ("127.0.0.1",)), "client": issue(authority, ())}
-        for name, (certificate, key) in pairs.items():
-            (directory / f"{name}.pem").write_text(certificate)
-            (directory / f"{name}.key").write_text(key)
-            if os.geteuid() == 0:
-                shutil.chown(directory / f"{name}.key", USER)
-        yield directory
-
-
 def test_members_are_reached_over_tls_with_a_client_certificate(certificates: Path) -> None:
     with etcd_cluster(1, tls=certificates) as cluster:
-        ca, cert, key = (str(certificates / name) for name in ("ca.pem", "client.pem", "client.key"))
         cases = {
-            "all files": (replace(cluster.access, ca_file=ca, cert_file=cert, key_file=key), True),
-            "no certificate": (replace(cluster.access, ca_file=ca), False),
-            "no TLS": (cluster.access, False),
+            "all files": (cluster.access, True),
+            "no certificate": (replace(cluster.access, cert_file="", key_file=""), False),
+            "no TLS": (StoreAccess(cluster.access.endpoints), False),
         }
         for name, (access, reached) in cases.items():
             store = EtcdStore(access, CLOCK)

@@ -192,7 +192,7 @@ def test_an_older_question_is_answered_after_a_newer_one(bench: Bench) -> None:
 def test_a_wait_ends_at_its_deadline_when_nothing_happens(bench: Bench) -> None:
     done(put(bench, "a", b"1", 0))
     since = bench.store.read(bench.prefix, deadline_s=within(BUDGET_S)).revision
-    done(bench.store.commit([], [Write("/pgha/elsewhere/x", b"1")], deadline_s=within(BUDGET_S)))
+    done(bench.store.commit([], [Write("/pgha/shop/elsewhere/x", b"1")], deadline_s=within(BUDGET_S)))
     began = CLOCK.now_s()
     assert not bench.store.wait(bench.prefix, since, deadline_s=began + 0.6)
     assert 0.55 < CLOCK.now_s() - began < 0.9

@@ -20,10 +20,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pgha.adapters.binaries import find_etcd
+from pgha.adapters.certificates import issue, make_authority
 from pgha.nodefile import StoreAccess
 
 USER = "postgres"
@@ -81,7 +82,7 @@ class Member:
 class EtcdCluster:
     """Members m1..mn under `directory` (which user postgres must be able to reach).
 
-    tls: a directory with ca.pem, own.pem and own.key: clients then need a certificate too.
+    tls: a directory as `certificates_in` fills it: clients then need a certificate too.
     """
 
     def __init__(
@@ -104,7 +105,12 @@ class EtcdCluster:
     @property
     def access(self) -> StoreAccess:
         """How a client reaches it."""
-        return StoreAccess(endpoints=tuple(m.endpoint for m in self.members))
+        plain = StoreAccess(endpoints=tuple(m.endpoint for m in self.members))
+        tls = self.members[0].tls
+        if tls is None:
+            return plain
+        ca, cert, key = (str(tls / name) for name in ("ca.pem", "client.pem", "client.key"))
+        return replace(plain, ca_file=ca, cert_file=cert, key_file=key)
 
     def start(self) -> None:
         """Start all members and wait until each is healthy."""
@@ -259,6 +265,32 @@ def await_true(condition: Callable[[], bool], timeout_s: float, complaint: str) 
         if time.monotonic() > end:
             raise TimeoutError(complaint)
         time.sleep(0.05)
+
+
+def certificates_in(directory: Path) -> Path:
+    """As bootstrap makes them: an authority, a certificate for 127.0.0.1 that serves and asks, one that only asks."""
+    authority = make_authority("shop")
+    pairs = {"ca": authority, "own": issue(authority, ("127.0.0.1",)), "client": issue(authority, ())}
+    for name, (certificate, key) in pairs.items():
+        (directory / f"{name}.pem").write_text(certificate)
+        (directory / f"{name}.key").write_text(key)
+        if os.geteuid() == 0:
+            shutil.chown(directory / f"{name}.key", USER)
+    return directory
+
+
+def expiring_tokens(directory: Path) -> str:
+    """etcd's option for signed tokens that end after a second, whether they are used or not."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = rsa.generate_private_key(65537, 2048)
+    private, public = directory / "token.key", directory / "token.pub"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    if os.geteuid() == 0:
+        shutil.chown(private, USER)
+    return f"--auth-token=jwt,pub-key={public},priv-key={private},sign-method=RS256,ttl=1s"
 
 
 @contextlib.contextmanager
