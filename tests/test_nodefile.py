@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgha import nodefile
-from pgha.nodefile import NodeFile, Peer, StoreAccess
+from pgha.nodefile import NodeFile, Peer, ServerTls, StoreAccess
 
 PLAIN = NodeFile(
     "c", "n1", "/s", "/d", "/r", "/b", StoreAccess(("127.0.0.1:2379",)), {"n1": Peer("10.0.0.1", 5432)}
@@ -27,6 +27,7 @@ FILES = st.builds(
     nofailover=st.booleans(),
     parameters=st.dictionaries(WORDS, WORDS, max_size=3),
     hba=st.lists(WORDS, max_size=3).map(tuple),
+    tls=st.none() | st.builds(ServerTls, WORDS, WORDS, WORDS, st.booleans()),
 )
 
 
