@@ -11,9 +11,9 @@ from pgha.errors import Refused
 from pgha.nodefile import NodeFile, Peer, ServerTls, StoreAccess
 from pgha.ops import host_secure
 from pgha.ops.host_nodes import node_of
-from pgha.ops.host_secure import ROOT_LOGIN_FILE, Authority
+from pgha.ops.host_secure import Authority
 from pgha.ops.host_steps import HostSteps
-from pgha.ops.target import LOGIN_FILE, STORE_FILES, node_store_access, store_access
+from pgha.ops.target import LOGIN_FILE, ROOT_LOGIN_FILE, STORE_FILES, node_store_access, store_access
 from tests.ops.host_cases import TEXT, wanted
 from tests.ops.test_host_fleet import StandIn
 
