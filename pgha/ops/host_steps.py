@@ -56,15 +56,15 @@ agent_cs() {
     tr '\0' '\n' <"$c" 2>/dev/null | grep -qxF -- "$node" || continue
     said=$(cat "${c%cmdline}stat" 2>/dev/null) || continue
     set -- ${said##*) }; shift 19
-    up=$(cut -d' ' -f1 /proc/uptime)
-    echo $(($(date +%s%2N) - ${up%.*}${up#*.} + $1 * 100 / hz)); return
+    now=$(date +%s%2N); up=$(cut -d' ' -f1 /proc/uptime)  # in this order: rather too old than too young
+    echo $((now - ${up%.*}${up#*.} + $1 * 100 / hz)); return
   done
 }
 while :; do
   born=$(agent_cs); young=$born
   for f in "$@"; do
     at=$(stat -c %.2Y -- "$f" 2>/dev/null) || continue
-    [ "${born:-0}" -gt "${at%.*}${at#*.}" ] || young=
+    [ "${born:-0}" -gt $((${at%.*}${at#*.} + 2)) ] || young=
   done
   [ -z "$young" ] || exit 0
   tries=$((tries - 1)); [ "$tries" -gt 0 ] || exit 1
