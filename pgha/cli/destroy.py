@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import sources, store_files
 from pgha.cli.options import Choice, DryRunOption, InventoryOption, OutputOption, merged
 from pgha.errors import Exit, PghaError
 from pgha.ops.target import Target, from_inventory
@@ -68,7 +68,7 @@ def destroy(
         target, chosen, leavers, lambda: ending.clear_prefix(store, clock, target.cluster), stamp, lines
     )
     leavers.close()
-    shutil.rmtree(sources.own_dir(chosen.cluster), ignore_errors=True)  # certificates of a store that is no more
+    shutil.rmtree(store_files.own_dir(chosen.cluster), ignore_errors=True)  # certificates of a store that is no more
     if choice.json:
         render.as_json({"schema_version": 1, "destroyed": {"cluster": chosen.cluster, "moved_to": dict(moved)}})
         return
