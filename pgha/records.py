@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 from pgha.core.model import (
@@ -308,6 +309,12 @@ def parse_event(r: Reader) -> Event:
 
 def parse_value(key: str, value: bytes, parse: Callable[[Reader], T]) -> T | Problem:
     """One value of the store, or why it can't be read."""
+    found: T | Problem = _parsed(key, value, parse)  # type: ignore[assignment]  # lru_cache forgets which T
+    return found
+
+
+@lru_cache(maxsize=512)  # most of what is read again has not changed
+def _parsed(key: str, value: bytes, parse: Callable[[Reader], object]) -> object:
     try:
         reader = Reader(json.loads(value))
         schema = reader.get("schema", int)

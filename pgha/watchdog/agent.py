@@ -30,6 +30,7 @@ from pgha.watchdog.notes import Notes
 from pgha.watchdog.pacing import pace
 
 MEMBER_BEAT_S = 2.0
+TOLD_AFTER_S = 0.25  # what only people read is not written while clients wait for the next primary
 REREAD_S = 0.1
 HEALTH_S = 1.5  # between good health verdicts; they are fresh for H / 2
 
@@ -68,6 +69,7 @@ class Agent:
         self.last: ServerView = ServerView(Running.DOWN)
         self.rule: Rule | None = None
         self._member: tuple[Member | None, int, float] = (None, -1, -1e9)
+        self._untold_s = 0.0  # since when this node's record lacks something
         self._booted = False
         self._repeats = 0
         self.reread = False  # what was read is known to be old
@@ -115,7 +117,10 @@ class Agent:
         if due and not self.notes.silent and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
             self.publish(obs, rule)
         configured = obs.now_s - self.notes.configuring.put_s < 2 * configuring.READ_S
-        return pace(obs, rule, repeats=self._repeats, soon=configured)
+        pause_s = pace(obs, rule, repeats=self._repeats, soon=configured)
+        if due and self._untold_s:
+            pause_s = min(pause_s, max(0.0, self._untold_s + TOLD_AFTER_S - obs.now_s))
+        return pause_s
 
     def _must_stop(self) -> bool:
         """F_soft has passed and the server is not down yet: nothing else may take time."""
@@ -343,17 +348,17 @@ class Agent:
         self.ports.say({"event": event, **facts})
 
     def publish(self, obs: Observation, rule: Rule, *, force: bool = False) -> bool:
-        """members/<node>: when something worth knowing has changed, and every two seconds. True when it is there."""
+        """members/<node>: a moment after something worth knowing has changed, and every two seconds; forced, at once.
+        True when it is there, or will be."""
         now_s = self.ports.clock.now_s()
         old, revision, at_s = self._member
         new = telling.describe(self, obs, rule, old.beat + 1 if old else 1)
-        if (
-            old is not None
-            and not force
-            and telling.essence(old) == telling.essence(new)
-            and now_s - at_s < MEMBER_BEAT_S
-        ):
+        changed = old is None or telling.essence(old) != telling.essence(new)
+        self._untold_s = (self._untold_s or now_s) if changed else 0.0
+        waits = old is not None and (not changed or now_s - self._untold_s < TOLD_AFTER_S)
+        if waits and not force and now_s - at_s < MEMBER_BEAT_S:
             return True
+        self._untold_s = 0.0
         key = f"{self.root}members/{self.node.node}"
         if revision < 0:  # unknown: whatever is there now is what the next write replaces
             if obs.store is None or self.view is None:

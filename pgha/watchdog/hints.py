@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 KEPT = 16
 LEADER = ("holder", "incarnation", "epoch", "tenure", "sync", "clean", "checkpointed", "target", "paused")
-MEMBER = ("incarnation", "data", "state", "primary", "seal", "upstream_epoch", "rule", "problem")
+MEMBER = ("incarnation", "data", "primary", "seal", "upstream_epoch")
 
 
 class Hints:
