@@ -114,11 +114,14 @@ class Agent:
         self._greet(obs)
         configuring.look(self, obs, rule)
         due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
-        if due and not self.notes.silent and rule is not Rule.R200_FOREIGN:  # not a word into another cluster's store
+        tells = (
+            due and not self.notes.silent and rule is not Rule.R200_FOREIGN
+        )  # not a word into another cluster's store
+        if tells:
             self.publish(obs, rule)
         configured = obs.now_s - self.notes.configuring.put_s < 2 * configuring.READ_S
         pause_s = pace(obs, rule, repeats=self._repeats, soon=configured)
-        if due and self._untold_s:
+        if tells and self._untold_s:
             pause_s = min(pause_s, max(0.0, self._untold_s + TOLD_AFTER_S - obs.now_s))
         return pause_s
 
