@@ -5,12 +5,15 @@ docs/hosts.md tells what is no longer kept up then, and the way back.
 
 from __future__ import annotations
 
-from pgha.nodefile import NodeFile
+from dataclasses import replace
+
+from pgha.nodefile import NodeFile, ServerTls
 from pgha.ops import host_nodes as places
 from pgha.ops.host_steps import COMMAND_S, HostSteps, must
 from pgha.pg import conf
 
 START_S = 90.0
+OWN_TLS = ("ca.pem", "postgres.pem", "postgres.key")
 
 
 def unit_name(cluster: str) -> str:
@@ -48,9 +51,22 @@ def live_text(node: NodeFile, primary: str) -> str:
     return text.replace("# Written by pgha at run time.", "# Left by pgha.") + "restart_after_crash = on\n"
 
 
+def with_own_tls(steps: HostSteps, node: NodeFile) -> NodeFile:
+    """The server's certificate and key lie in its own directory from now on: those in /etc/pgha go with pgha."""
+    if node.tls is None:
+        return node
+    ca, cert, key = (f"{node.state_dir}/{name}" for name in OWN_TLS)
+    for there, here in ((node.tls.ca_file, ca), (node.tls.cert_file, cert), (node.tls.key_file, key)):
+        text = steps.root.read(there)
+        if text is not None:  # else an earlier run got further
+            steps.user.write(here, text)
+    return replace(node, tls=ServerTls(ca, cert, key, node.tls.required))
+
+
 def run_plainly(steps: HostSteps, node: NodeFile, primary: str) -> str:
     """After its watchdog has stopped; says what it did. Raises RolledBack."""
-    signal = f"{node.data_dir}/standby.signal"
+    signal, node = f"{node.data_dir}/standby.signal", with_own_tls(steps, node)
+    steps.user.write(f"{node.state_dir}/{conf.MAIN}", conf.main_conf(node))
     steps.user.write(f"{node.state_dir}/{conf.LIVE}", live_text(node, primary))
     argv = ["rm", "-f", "--", signal] if node.node == primary else ["touch", "--", signal]
     must(steps.user.run(argv, timeout_s=COMMAND_S), f"{node.node}: {signal} can't be changed")
