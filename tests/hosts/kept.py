@@ -25,8 +25,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @functools.cache
 def _pgha() -> str:
-    git = ["git", "-C", str(CHECKOUT), "-c", f"safe.directory={CHECKOUT}", "rev-parse", "--short=7", "HEAD"]
-    said = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+    """Its version, and the last commit that changed the package."""
+    git = ["git", "-C", str(CHECKOUT), "-c", f"safe.directory={CHECKOUT}"]
+    last = [*git, "log", "-1", "--format=%h", "--abbrev=7", "--", "pgha"]
+    said = subprocess.run(last, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
     return f"{__version__} {said}".strip()
 
 
