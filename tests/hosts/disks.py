@@ -6,7 +6,6 @@ It is put in while the host is off, and stays until the host is removed. May imp
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 from tests.hosts.lab import Lab
 from tests.hosts.shell import must, run
@@ -22,7 +21,7 @@ class Disk:
         lab.power_off(node)
         host.mount()
         self.mount = host.disk / path.lstrip("/")
-        image = lab.place / f"{node}-{Path(path).name}.img"
+        image = lab.place / f"{node}{path.replace('/', '-')}.img"
         with image.open("wb") as file:
             file.truncate(SIZE_MB << 20)
         must(["mkfs.ext4", "-q", "-m", "0", image])

@@ -5,6 +5,7 @@ The disks are put in once; without loop devices these scenarios are skipped.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -40,13 +41,29 @@ def disks(cluster: HostCluster) -> Iterator[dict[str, Disk]]:
 
 
 @pytest.mark.row(52)
-def test_the_primarys_disk_is_full(disks: dict[str, Disk], cluster: HostCluster, client: Writing) -> None:
+def test_the_primarys_disk_is_full_and_wal_needs_more(
+    disks: dict[str, Disk], cluster: HostCluster, client: Writing
+) -> None:
     epoch, primary = client.epoch, cluster.primary
     disks[primary].fill()
+    with contextlib.suppress(AssertionError):  # the server ends in the middle of it
+        cluster.sql(primary, ["SELECT pg_switch_wal(), pg_logical_emit_message(false, 'x', 'y')"] * 20)
     client.await_epoch_after(epoch, within_s=60.0)
     hold()
     disks[primary].free()
     ended(cluster, client, "the primary's disk is full", outage_s=3 * H_S)
+
+
+@pytest.mark.row(52)
+def test_the_primarys_disk_is_full_and_only_tables_need_more(
+    disks: dict[str, Disk], cluster: HostCluster, client: Writing
+) -> None:
+    """The server answers, so it is kept: clients are told what is missing, and go on once there is room."""
+    primary = cluster.primary
+    disks[primary].fill()
+    hold(2 * H_S)
+    disks[primary].free()
+    ended(cluster, client, "no room for tables on the primary's disk", outage_s=2 * H_S + OUTAGE_S)
 
 
 @pytest.mark.row(53)
