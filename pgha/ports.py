@@ -70,13 +70,14 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class MemberHealth:
-    """One store member: does it answer, does it lead, its version, its alarms."""
+    """One store member: does it answer, does it lead, its version, its alarms, the size of its database."""
 
     endpoint: str
     reachable: bool
     leader: bool = False
     version: str = ""
     problem: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

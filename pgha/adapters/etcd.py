@@ -207,5 +207,6 @@ def _member(endpoint: str, said: StatusReply | str, alarms: dict[int, str], prob
         reachable=True,
         leader=said.leader == mine,
         version=said.version,
+        size_bytes=said.dbSize,
         problem="; ".join(text for text in problems if text),
     )

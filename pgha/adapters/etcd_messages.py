@@ -104,6 +104,7 @@ class StatusReply(Protocol):
 
     header: Header
     version: str
+    dbSize: int
     leader: int
 
 

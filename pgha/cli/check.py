@@ -16,7 +16,8 @@ READ_S = 2.0
 def check(ctx: typer.Context, inventory: InventoryOption = None, output: OutputOption = None) -> None:
     """Look at all hosts at once and tell every finding, each with the line that fixes it. Changes nothing.
 
-    Exit codes: 0 nothing is in the way, 8 a host is unreachable, 4 bootstrap would refuse; with a cluster: as `list`.
+    Exit codes: 0 nothing is in the way, 8 a host is unreachable, 4 bootstrap would refuse; with a cluster: as `list`,
+    and 10 when something on it wants to be put right.
     """
     from pgha import render
     from pgha.ops import check as looking
@@ -31,7 +32,7 @@ def check(ctx: typer.Context, inventory: InventoryOption = None, output: OutputO
         target = sources.target_of(choice)
         return status.gather(sources.open_store(target.store), sources.clock(), target.cluster, timeout_s=READ_S)
 
-    found = looking.check(wanted, sources.distant_for(wanted), look, render.Lines())
+    found = looking.check(wanted, sources.distant_for(wanted), look, render.Lines(), flags)
     if choice.json:
         render.as_json(found.as_dict())
     else:

@@ -206,7 +206,9 @@ def distant_for(inventory: Inventory) -> Distant:
     from pgha.ops.host_steps import Pack
 
     return Distant(
-        authority=Authority(certificates.make_authority, certificates.issue, certificates.is_good),
+        authority=Authority(
+            certificates.make_authority, certificates.issue, certificates.is_good, certificates.days_left
+        ),
         connect=connector(inventory),
         store_files=lambda: store_files.given(inventory),
         keep=HostKeep,

@@ -5,17 +5,20 @@ Asks all hosts at once; judges by the same rules as bootstrap's preflight, and a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgha.core.timing import timing_for
 from pgha.errors import Exit, Findings, PghaError
-from pgha.ops import host_preflight, status
+from pgha.host import Remote
+from pgha.ops import host_health, host_preflight, status
 from pgha.ops.host_fleet import Distant, look_at_all, unreachable_ports
+from pgha.ops.host_health import Finding
 from pgha.ops.host_preflight import Seen
 from pgha.ops.progress import Progress
 from pgha.ops.target import from_inventory
+from pgha.ops.together import outcomes
 
 if TYPE_CHECKING:
     from pgha.inventory import Inventory
@@ -25,7 +28,10 @@ COLUMNS = ("NODE", "HOST", "SYSTEM", "PYTHON", "POSTGRESQL", "ETCD", "CLOCK", "F
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """rows: by COLUMNS. problems: what bootstrap would refuse for. warnings, notes: to be said. exit: the command's."""
+    """rows: by COLUMNS. problems: what bootstrap would refuse for. warnings: to be said. exit: the command's.
+
+    findings: what wants to be put right on a running cluster. state: its own, with the losses it survives.
+    """
 
     cluster: str
     rows: tuple[tuple[str, ...], ...]
@@ -33,6 +39,8 @@ class Checked:
     warnings: tuple[str, ...]
     lease: str
     exit: Exit
+    findings: tuple[Finding, ...] = ()
+    state: str = ""
 
     def lines(self) -> list[str]:
         """A table of the hosts, then every finding with the line that fixes it."""
@@ -42,9 +50,14 @@ class Checked:
         for problem in self.problems:
             lines += problem.lines()
         lines += [f"! {warning}" for warning in self.warnings]
+        lines += [line for finding in self.findings for line in finding.lines()]
+        lines += [self.state] if self.state else []
         lines.append(self.lease)
         count = len(self.problems)
-        lines.append(f"{count} problem{'' if count == 1 else 's'}" if count else "nothing is in the way")
+        said = f"{count} problem{'' if count == 1 else 's'}" if count else "nothing is in the way"
+        if self.findings:
+            said += f"; {len(self.findings)} finding{'' if len(self.findings) == 1 else 's'} on the running cluster"
+        lines.append(said)
         return lines
 
     def as_dict(self) -> dict[str, object]:
@@ -57,25 +70,56 @@ class Checked:
                 {"what": p.what, "because": p.because, "next": p.next_step, "code": p.code.name} for p in self.problems
             ],
             "warnings": list(self.warnings),
+            "state": self.state,
+            "findings": [{"what": f.what, "next": f.fix} for f in self.findings],
             "exit": int(self.exit),
         }
 
 
-def check(inventory: Inventory, distant: Distant, look: Callable[[], status.Seen], progress: Progress) -> Checked:
-    """Look at every host; `look` asks the store of a cluster that is there already."""
+def check(
+    inventory: Inventory, distant: Distant, look: Callable[[], status.Seen], progress: Progress, flags: str = ""
+) -> Checked:
+    """Look at every host; `look` asks the store of a cluster that is there already. flags: for suggested commands."""
     remotes, seen, found = look_at_all(inventory, distant, progress)
     verdict = host_preflight.judge(inventory, seen)
     problems = [*_flat(found), *verdict.problems, *unreachable_ports(remotes, seen)]
-    for remote in remotes.values():
-        remote.close()
-    warnings = list(verdict.warnings)
+    warnings, findings, state = list(verdict.warnings), list[Finding](), ""
     code = Findings(problems).code if problems else Exit.OK
     if any(one.marker for one in seen.values()):
-        now = status.judge(from_inventory(inventory, ""), look())
-        warnings += [now.sentence(), *now.notes] if now.exit != Exit.OK else []
-        code = code if problems else now.exit
+        store = look()
+        now = status.judge(from_inventory(inventory, ""), store)
+        warnings += now.notes if now.exit != Exit.OK else ()
+        state = now.sentence()
+        running = {name: remotes[name] for name, one in seen.items() if one.marker}
+        findings = _health(running, seen, verdict.bin_dir, distant, store, flags)
+        code = code if problems else now.exit or (Exit.DEGRADED if findings else Exit.OK)
+    for remote in remotes.values():
+        remote.close()
     rows = [_row(spec.name, spec.host, seen.get(spec.name)) for spec in inventory.nodes]
-    return Checked(inventory.cluster, tuple(rows), tuple(problems), tuple(warnings), _lease(inventory), code)
+    found_all = tuple(problems), tuple(warnings), _lease(inventory), code, tuple(findings), state
+    return Checked(inventory.cluster, tuple(rows), *found_all)
+
+
+def _health(
+    remotes: Mapping[str, Remote],
+    seen: Mapping[str, Seen],
+    bin_dir: str,
+    distant: Distant,
+    store: status.Seen,
+    flags: str,
+) -> list[Finding]:
+    """Of a running cluster; a host that gives no whole answer is a finding too."""
+    days_left = distant.authority.days_left
+
+    def ask(name: str, remote: Remote) -> host_health.Health:
+        return host_health.look(seen[name].node, remote, bin_dir, days_left)
+
+    answers = outcomes(remotes, ask)
+    whole = [one for one in answers.values() if isinstance(one, host_health.Health)]
+    silent = [Finding(f"{e.what}: {e.because}", e.next_step) for e in answers.values() if isinstance(e, PghaError)]
+    settings = store.records.settings
+    durability = settings.durability if settings is not None else "quorum"
+    return [*silent, *host_health.findings(whole, store.health, flags, durability)]
 
 
 def _flat(problems: list[PghaError]) -> list[PghaError]:

@@ -32,6 +32,7 @@ class Authority:
     make: Callable[[str], tuple[str, str]]
     issue: Callable[[tuple[str, str], Sequence[str]], tuple[str, str]]
     is_good: Callable[[str, str | None, Sequence[str]], bool]
+    days_left: Callable[[str], int] = lambda _certificate: 0
 
 
 def authority_of(steps: Mapping[str, HostSteps], how: Authority) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pgha.adapters.certificates import make_authority
+from pgha.errors import Exit
 from tests.hosts.cluster import MADE, NAME, PORT, STATE, HostCluster, writing
 from tests.hosts.conftest import NAMES
 from tests.hosts.lab import Lab, Spec
@@ -122,6 +123,19 @@ def test_the_store_takes_nobody_without_login_and_the_clusters_user_only_to_its_
     for words in (("get", "--prefix", "/pgha/"), ("put", "/pgha/other/leader", "x"), ("user", "list")):
         code, said = etcdctl(cluster, "n1", *words, **pgha)
         assert code != 0 and "permission denied" in said, words
+
+
+def test_check_tells_what_wants_to_be_put_right_and_how(cluster: HostCluster) -> None:
+    well = cluster.pgha("check")
+    assert well.code == 0 and "survives 1 more loss" in well.out, well.out
+    cluster.sql(cluster.primary, ["CREATE ROLE careless", "ALTER ROLE careless SET synchronous_commit = off"])
+    cluster.sql(cluster.primary, ["SELECT pg_create_physical_replication_slot('nobody', true)"])
+    said = cluster.pgha("check")
+    assert said.code == Exit.DEGRADED and 'ALTER ROLE "careless" RESET synchronous_commit' in said.out, said.out
+    body = json.loads(cluster.pgha("check", "-o", "json").out)
+    assert [f["what"] for f in body["findings"] if "careless" in f["what"]] and body["exit"] == Exit.DEGRADED
+    cluster.sql(cluster.primary, ["DROP ROLE careless", "SELECT pg_drop_replication_slot('nobody')"])
+    assert cluster.pgha("check").code == 0
 
 
 def test_secrets_are_their_users_own_and_stand_nowhere_else(cluster: HostCluster) -> None:
