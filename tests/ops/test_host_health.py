@@ -46,10 +46,10 @@ def test_nothing_is_said_of_what_is_well() -> None:
     [
         (replace(FINE, room={"/": (40 << 20, 4)}), "4% (40960 MB) free on /", "make room"),
         (replace(FINE, room={"/srv": (500 << 10, 50)}), "free on /srv", "make room"),
-        (replace(FINE, days={"postgres.pem": 29}), "/etc/pgha/shop/postgres.pem ends in 29 days", "-i shop.yaml bootstrap"),
+        (replace(FINE, days={"postgres.pem": 29}), "shop/postgres.pem ends in 29 days", "-i shop.yaml bootstrap"),
         (replace(FINE, days={"etcd.pem": -2}), "ended 2 days ago", "pgha -i shop.yaml bootstrap"),
         (replace(FINE, days={"store.pem": 3}), "store.pem ends in 3 days", "where the inventory names it"),
-        (replace(FINE, compacts=False), "keeps every old revision", "bootstrap"),
+        (replace(FINE, compacts=False), "keeps every revision", "bootstrap"),
         (with_sql(slots=[["pgha_n3", False, "extended", 3 << 30]]), "slot pgha_n3 holds 3072 MB", "pgha remove NODE"),
         (with_sql(slots=[["cdc", False, "extended", 3 << 30]]), "slot cdc", "pg_drop_replication_slot('cdc')"),
         (with_sql(slots=[["cdc", False, "lost", 0]]), "has lost WAL", "pg_drop_replication_slot('cdc')"),
