@@ -55,7 +55,7 @@ def keep(item: pytest.Item, report: pytest.TestReport, cluster: HostCluster, at:
         etcd=etcd,
         supervisor=SUPERVISOR,
         seed=int(item.config.getoption("randomly_seed", 0) or 0),
-        red=why[:200],
+        red=(why or str(getattr(report, "wasxfail", "")))[:200],
         **NOW.known,  # type: ignore[arg-type]  # by `scenes.ended`
     )
     path = Path(os.environ.get("PGHA_TEST_RECORD") or tools.CACHE / "runs.jsonl")
