@@ -61,10 +61,14 @@ class Keyspace:
             return Snapshot(self.revision, found)
 
     def apply(self, guards: Sequence[Guard], writes: Sequence[Write]) -> Committed | Conflict:
-        """One transaction. The revision moves only when something changed, as in etcd."""
+        """One transaction. The revision moves only when something changed, as in etcd.
+
+        ETCD02 to ETCD05 of tests/sim/assumptions.py: ETCD03, one revision for all; ETCD04, one winner of a guard.
+        """
         with self.moved:
             if any(self._revision_of(guard.key) != guard.revision for guard in guards):
                 return Conflict()
+            # ETCD05: the delete of an absent key
             effective = [w for w in writes if w.value is not None or w.key in self.entries]
             if effective:
                 self.revision += 1

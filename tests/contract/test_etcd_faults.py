@@ -139,6 +139,7 @@ def test_a_follower_that_is_gone_costs_a_renewal_no_more_than_its_hedge(
     holder.check()
 
 
+@pytest.mark.assumption("ETCD06")
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_renewals_go_on_after_the_election_when_the_leader_is_gone(
     mended: EtcdCluster, holder_at: Callable[[Member], Holder], how: str
@@ -154,6 +155,7 @@ def test_renewals_go_on_after_the_election_when_the_leader_is_gone(
     holder.check()
 
 
+@pytest.mark.assumption("ETCD07")
 def test_without_quorum_every_call_ends_at_its_deadline_and_says_so(
     mended: EtcdCluster, etcd: EtcdStore, prefix: str
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_key_guarded_as_absent_is_created_once(bench: Bench) -> None:
     assert values(bench) == {"request": b"first"}
 
 
+@pytest.mark.assumption("ETCD02")
 def test_a_guard_holds_for_exactly_the_last_revision_of_its_key(bench: Bench) -> None:
     first = done(put(bench, "leader", b"1", 0))
     second = done(put(bench, "leader", b"2", first))
@@ -82,6 +83,7 @@ def test_a_guard_on_a_key_that_is_not_written_counts_too(bench: Bench) -> None:
     assert values(bench) == {"leader": b"2"}
 
 
+@pytest.mark.assumption("ETCD03")
 def test_several_writes_are_done_at_one_revision_or_not_at_all(bench: Bench) -> None:
     names = [bench.prefix + name for name in ("leader", "history/1", "members/n1")]
     guards, writes = [Guard(name, 0) for name in names], [Write(name, b"v") for name in names]
@@ -106,6 +108,7 @@ def test_a_deleted_key_is_absent_for_guards_and_reads(bench: Bench) -> None:
     assert done(put(bench, "request", b"2", 0)) > first
 
 
+@pytest.mark.assumption("ETCD05")
 def test_the_delete_of_an_absent_key_is_done_and_moves_no_revision(bench: Bench) -> None:
     before = bench.store.read(bench.prefix, deadline_s=within(BUDGET_S)).revision
     write = [Write(bench.prefix + "nothing", None)]
@@ -139,6 +142,7 @@ def test_values_of_any_bytes_come_back_as_they_were(bench: Bench) -> None:
     assert values(bench) == {"a": value, "empty": b""}
 
 
+@pytest.mark.assumption("ETCD04")
 def test_of_many_writers_with_one_guard_exactly_one_wins(bench: Bench) -> None:
     first = done(put(bench, "leader", b"0", 0))
     with ThreadPoolExecutor(8) as pool:
@@ -294,6 +298,7 @@ def mended(cluster: EtcdCluster) -> Iterator[EtcdCluster]:
     cluster.mend()
 
 
+@pytest.mark.assumption("ETCD01")
 def test_an_unknown_commit_in_etcd_is_found_out_by_a_later_read(
     mended: EtcdCluster, etcd: EtcdStore, prefix: str
 ) -> None:

@@ -25,7 +25,10 @@ def _source(server: SimServer, holder: str) -> SimPg:
 
 
 def clone(server: SimServer, holder: str) -> None:
-    """pg_basebackup into a fresh directory, put in place when it is whole. Raises OSError."""
+    """pg_basebackup into a fresh directory, put in place when it is whole. Raises OSError.
+
+    The id lies outside: what lies inside comes along (PG07).
+    """
     _stop(server)
     _source(server, holder)
     server.wait(0.3, 1.5, tail=0.1, upto=6.0)
@@ -54,8 +57,8 @@ def rewind(server: SimServer, holder: str) -> None:
         raise OSError("nothing to rewind")
     mine.torn = False
     if there.state is State.PRIMARY and not there.data.branch.checkpointed:
-        return  # 13 to 15: "no rewind required"
-    mine.needs = (there.data.branch, there.data.lsn)
+        return  # PG08: "no rewind required"
+    mine.needs = (there.data.branch, there.data.lsn)  # PG17
     mine.branch, mine.lsn = common(mine.branch, mine.lsn, there.data.branch, there.data.lsn)
     mine.histories, mine.clean = dict(there.data.histories), None
     server.node.trace("rewound", holder)

@@ -131,7 +131,7 @@ class SimPg:
         self.node.trace("pg-standby")
 
     def postmaster_dies(self, status: str) -> None:
-        """Only the postmaster: its children go on, acknowledging, until somebody ends them."""
+        """Only the postmaster: its children go on, acknowledging, until somebody ends them (PG14)."""
         if self.postmaster:
             self.postmaster = 0
             self.node.trace("pg-orphans", status)
@@ -157,7 +157,7 @@ class SimPg:
     # -- the fast stop -------------------------------------------------------------------------------------------
 
     def fast_stop(self) -> None:
-        """SIGINT: sessions end unanswered, then the checkpoint, then the standbys are waited for."""
+        """SIGINT: sessions end unanswered, then the checkpoint, then the standbys are waited for (PG11)."""
         if self.stopping or not self.postmaster:
             return
         self.stopping, self.waiting = True, []
@@ -186,7 +186,7 @@ class SimPg:
     # -- promotion -----------------------------------------------------------------------------------------------
 
     def promote(self) -> None:
-        """pg_promote: happens a moment later, whatever becomes of who asked."""
+        """pg_promote: happens a moment later, or much later (PG10), whatever becomes of who asked."""
         if self.state is State.STANDBY and not self.promoting:
             self.promoting = True
             self.later(self.world.span(0.03, 0.15, tail=0.05, upto=2.0), self._promoted)
@@ -197,15 +197,17 @@ class SimPg:
         if self.stopping or self.state is not State.STANDBY:
             return
         assert self.target is not None
-        number = recovery.newest(data, self.target.timeline) + 1
+        number = recovery.newest(data, self.target.timeline) + 1  # PG06
         branch = Branch(number, self.target, data.lsn, data.lsn, self.node.name)  # its parent is what it aims at
         self.node.checks.on_promotion(self.node, branch)
         data.branch = branch
         data.learn(branch)
         self.target = branch
         self.state, self.promoting = State.PRIMARY, False
-        for stream in [*self.senders, *([self.receiver] if self.receiver else [])]:
-            stream.drop(self, silently=False)
+        if self.receiver is not None:
+            self.receiver.drop(self, silently=False)
+        for stream in self.senders:
+            stream.sender_promoted()
         self.append(PROMOTION_RECORD)
         self.node.trace("pg-primary")
         if self.node.cluster.promoted is not None:
@@ -220,14 +222,14 @@ class SimPg:
         return self.world.span(0.001, 0.02, tail=self.node.moods.late_rules, upto=2.0)
 
     def set_names(self, text: str) -> None:
-        """Reload: sessions show it at once; each walsender and the checkpointer adopt it when they come to it."""
+        """Reload: sessions show it at once; walsenders and the checkpointer adopt it when they come to it (PG04)."""
         self.names_text = text
         for stream in self.senders:
             self.later(self._lag(), stream.adopt)
         self.later(self._lag(), self._adopt_defined)
 
     def _adopt_defined(self) -> None:
-        """What the checkpointer does with '': nothing waits, and who waits is released."""
+        """What the checkpointer does with '': nothing waits, and who waits is released (PG15)."""
         self.defined = Names.of(self.names_text).k > 0
         if not self.defined:
             self._release(self.data.lsn if self.data else 0, Names(0, frozenset()))
@@ -262,7 +264,7 @@ class SimPg:
         self.node.checks.on_ack(self.node, row, rule)
 
     def release_by(self, stream: Stream) -> None:
-        """A reply came: k is of this walsender's own copy of the rule, who counts each walsender says for itself.
+        """A reply came: k is of this walsender's own copy of the rule, who counts each says for itself (PG18).
 
         (SyncRepReleaseWaiters, SyncRepGetCandidateStandbys: sync_standby_priority is set by its own walsender.)
         """

@@ -46,7 +46,7 @@ def target_at_start(data: Data) -> Branch | None:
 
 
 def rescan(pg: SimPg) -> None:
-    """rescanLatestTimeLine: a newer timeline is adopted when it is a child that forked off beyond the own position."""
+    """rescanLatestTimeLine (PG12): a newer timeline is adopted when it is a child and left beyond the own position."""
     data, target = pg.data, pg.target
     if data is None or target is None:
         return
@@ -59,7 +59,7 @@ def rescan(pg: SimPg) -> None:
 
 
 def fetch_histories(pg: SimPg, theirs: Data) -> bool:
-    """WalRcvFetchTimeLineHistoryFiles: from the timeline that is asked for to the sender's; one missing stops it."""
+    """WalRcvFetchTimeLineHistoryFiles: from the timeline asked for to the sender's; one missing stops it (PG13)."""
     data, target = pg.data, pg.target
     assert data is not None and target is not None
     for number in range(wanted(target, data.lsn).timeline, theirs.branch.timeline + 1):

@@ -183,7 +183,7 @@ class SimServer:
     # -- sealing and following -----------------------------------------------------------------------------------
 
     def cut(self) -> None:
-        """The reload that empties primary_conninfo; the walreceiver ends a moment later."""
+        """The reload that empties primary_conninfo; the walreceiver ends, and confirms, a moment later (PG02)."""
         pg = self.pg
         pg.upstream = None
         if pg.receiver is not None:
@@ -209,12 +209,12 @@ class SimServer:
         return None
 
     def settled_cut(self) -> bool:
-        """No walreceiver, all local WAL replayed."""
+        """No walreceiver, all local WAL replayed: the retry state (PG02)."""
         assert self.pg.data is not None
         return self.pg.receiver is None and self.pg.replayed >= self.pg.data.lsn
 
     def measured(self) -> Position:
-        """IDENTIFY_SYSTEM."""
+        """IDENTIFY_SYSTEM, which is exact here (PG03)."""
         assert self.pg.data is not None
         self.node.checks.on_measured(self.node)
         return self.pg.data.position
@@ -275,7 +275,7 @@ class SimServer:
         return self.pg.data.branch.forks()
 
     def change_names(self, names: str, *, barrier: bool) -> bool:
-        """Through the barrier when asked, then the nudge."""
+        """Through the barrier when asked, then the nudge: only a reply releases who waits (PG09)."""
         until = self.world.now + NAMES_S / self.node.clock.rate
         if barrier and not self.raise_barrier(until):
             return False
@@ -289,7 +289,7 @@ class SimServer:
         return True
 
     def raise_barrier(self, until: float) -> bool:
-        """Until nobody goes by an older rule."""
+        """Until nobody goes by an older rule (PG05)."""
         pg = self.pg
         self.link.signal("SIGHUP")
         pg.set_names(barrier())

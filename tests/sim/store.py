@@ -61,11 +61,11 @@ class StoreService:
         self.on_change: Callable[[], None] = lambda: None
 
     def stall(self, seconds: float) -> None:
-        """Nothing is answered for so long; what is sent meanwhile is lost or lands afterwards."""
+        """Nothing is answered for so long (ETCD07); what is sent meanwhile is lost or lands afterwards."""
         self.stalled_until = max(self.stalled_until, self.world.now + seconds)
 
     def elect(self, seconds: float) -> None:
-        """Its leader is gone, with the answers that it had not sent; another one is elected."""
+        """Its leader is gone, with the answers that it had not sent; another one is elected (ETCD06)."""
         self.term += 1
         self.stall(seconds)
 
@@ -102,7 +102,7 @@ class SimStore:
     def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], *, deadline_s: float
     ) -> Committed | Conflict | Unknown:
-        """One transaction; it may land later than its deadline, or after the death of its sender."""
+        """One transaction; it may land later than its deadline, or after the death of its sender (ETCD01)."""
         world, sent = self.world, self.world.now
         odds, draw = self.service.odds, world.rng.random()
         fate = "late" if draw < odds.late else "lost" if draw < odds.late + odds.lost else None

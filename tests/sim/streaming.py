@@ -1,7 +1,7 @@
 """Physical replication between two servers: a walsender, a walreceiver and what is under way between them.
 
-The first reply of a walreceiver reports its own position, also when it has diverged. Reports arrive late, also after
-the connection is gone at the other end. A cut link holds everything up; after five seconds each end gives up.
+The first reply of a walreceiver reports its own position, also when it has diverged (PG01). Reports arrive late, also
+after the connection is gone at the other end. A cut link holds everything up; after five seconds each end gives up.
 """
 
 from __future__ import annotations
@@ -50,6 +50,23 @@ class Stream:
         receiver.later(delay, lambda: self._travel(receiver, sender, self._reported(lsn)))
         if sender.node.cluster.connected is not None:
             sender.node.cluster.connected(sender.node)
+
+    def sender_promoted(self) -> None:
+        """PG16: the connection stays; the old timeline ends, and the receiver asks for the next one over it."""
+        self.streaming, self.flying = False, True
+        self._travel(self.sender, self.receiver, self._next_timeline)
+
+    def _next_timeline(self) -> None:
+        receiver, sender = self.receiver, self.sender
+        if sender.data is None or not recovery.fetch_histories(receiver, sender.data):
+            self.drop(receiver, silently=False)
+            return
+        recovery.rescan(receiver)
+        if not recovery.is_known(receiver, sender.data):
+            self.drop(receiver, silently=False)
+            return
+        self._travel(receiver, sender, self.adopt)  # SyncRepInitConfig, with each START_REPLICATION
+        self._greets()
 
     def confirmed(self, lsn: int) -> bool:
         """Has the walsender heard of this flush?"""
