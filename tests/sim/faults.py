@@ -65,6 +65,7 @@ class Faults:
             "failover": lambda n: self.operators.failover(self.rng, until=self.until),
             "config": lambda n: self.operators.config(self.rng),
             "pause": lambda n: self.operators.pause(self.rng),
+            "node_order": lambda n: self.operators.node_order(self.rng),
             "race": lambda n: self.operators.race(self.rng, promises="config" in self.plan.kinds),
             "wipe": self._wipe,
             "clock_jump": self._clock_jump,

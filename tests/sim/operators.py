@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgha import records
 from pgha.core import cover
+from pgha.core.chores import OPEN
 from pgha.core.model import Leader, Order, Settings, Tenure
 from pgha.ports import Guard, Write
 
@@ -22,7 +23,8 @@ KEY, CONFIG = records.prefix("sim") + "request", records.prefix("sim") + "config
 FASTEST = 1.005  # of all clocks
 THINKS_S = (0.001, 0.03)
 WITHDRAWN_S = 5.0
-RACES = ("switchover", "switchover", "pause", "resume", "config", "failover")
+ORDERS = ("restart", "restart", "reload", "reinit")
+RACES = ("switchover", "switchover", "pause", "resume", "node_order", "config", "failover")
 
 
 class Operators:
@@ -101,6 +103,19 @@ class Operators:
         for _ in range(rng.choice((2, 2, 3, 4))):
             order = getattr(self, rng.choice(mild))
             self.world.after(rng.uniform(0.0, 0.05), order, random.Random(rng.getrandbits(24)))
+
+    def node_order(self, rng: random.Random) -> None:
+        """For one node: restart, reload, make its copy anew."""
+        node, leader = rng.choice(sorted(self.cluster.nodes)), self.cluster.checks.leader
+        key = f"{records.prefix('sim')}requests/{node}"
+        entry = self.store.keys.entries.get(key)
+        old = records.parse_value(key, entry.value, records.parse_order) if entry else None
+        if leader is None or (isinstance(old, Order) and old.phase in OPEN):
+            return
+        self.count += 1
+        order = replace(_order(rng.choice(ORDERS)), ident=f"o{self.count}", epoch=leader.epoch, source=node)
+        guard = Guard(key, entry.revision if entry else 0)
+        self.world.after(rng.uniform(*THINKS_S), self._lands, guard, Write(key, records.dump_order(order)))
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ KINDS = (
     "switchover",
     "pause",
     "race",
+    "node_order",
     "wipe",
     "clock_jump",
     "delusion",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,6 +41,12 @@ CHANGED = Group("changed", 15, CHANGING)
 LOST = Group("lost", 15, LOSING)
 REJOINED = Group("rejoined", 20, REJOINS, live=False)  # liveness apart: who crashes so often waits for its next start
 GROUPS = (DRAWN, STRICT, ASYNC, CHANGED, LOST, REJOINED)
+
+
+def spread() -> Iterator[tuple[Group, int]]:
+    """All of them, the groups by turns."""
+    for seed in range(max(group.count for group in GROUPS)):
+        yield from ((group, seed) for group in GROUPS if seed < group.count)
 
 
 @lru_cache(maxsize=512)

@@ -28,7 +28,7 @@ def await_(cluster: Cluster, condition: Callable[[], object], within_s: float, w
 def healthy(seed: int) -> tuple[Cluster, Node]:
     """A cluster at rest, and its primary."""
     cluster = Cluster(seed)
-    await_(cluster, lambda: not cluster.complaint() and cluster.primary() and _all_vote(cluster), 60.0, "it is healthy")
+    await_(cluster, lambda: not cluster.complaint() and cluster.primary() and all_vote(cluster), 60.0, "it is healthy")
     primary = cluster.primary()
     assert primary is not None
     return cluster, primary
@@ -42,7 +42,8 @@ def problem_of(cluster: Cluster, node: Node) -> str:
     return member.problem
 
 
-def _all_vote(cluster: Cluster) -> bool:
+def all_vote(cluster: Cluster) -> bool:
+    """Every standby is a voter."""
     leader = cluster.checks.leader
     return leader is not None and [len(rule.voters) for rule in leader.sync] == [len(cluster.nodes) - 1]
 
