@@ -58,6 +58,8 @@ def history(server: PlainServer, number: int, text: str = "") -> None:
 def test_a_diverged_follower_confirms_commits_that_it_never_received(servers: Scene) -> None:
     old = servers.primary()
     new = servers.standby(old)
+    old.run("INSERT INTO told VALUES ('both have it')")  # so that the fork lies within a segment
+    until(lambda: flushed(old, "n2") == written(old), within_s=10, what="n2 has it")
     cut(new)
     old.run("INSERT INTO told SELECT repeat('x', 500) FROM generate_series(1, 500)")
     old.stop()
