@@ -219,6 +219,8 @@ class Faults:
 
     def _delude(self, victim: Node, holder: str, then: Callable[[Node, str, float], None]) -> None:
         rng, links = self.rng, self.cluster.links
+        if not self.until:
+            return
         links.cut.update(((holder, STORE), (STORE, holder)))
         self.world.after(rng.uniform(2.5, 5.0), links.heal, (holder, STORE), (STORE, holder))
         victim.clock.jump(rng.uniform(6.0, 12.0))
@@ -279,10 +281,14 @@ class Faults:
         other = rng.choice([STORE, *(n for n in self.cluster.nodes if n != node.name)])
         links, at = [(node.name, other), (other, node.name)][: rng.choice((1, 2))], 0.0
         for _ in range(rng.randrange(3, 9)):
-            self.world.after(at, self.cluster.links.cut.update, links)
+            self.world.after(at, self._flaps, links)
             at += rng.uniform(0.1, 1.5)
             self.world.after(at, self.cluster.links.heal, *links)
             at += rng.uniform(0.05, 1.0)
+
+    def _flaps(self, links: list[tuple[str, str]]) -> None:
+        if self.until:  # not after the end of all faults
+            self.cluster.links.cut.update(links)
 
     def _junk(self, node: Node) -> None:
         """Somebody writes nonsense over what a node says of itself."""

@@ -44,6 +44,19 @@ def write(cluster: Cluster, name: str, value: bytes | None) -> None:
     cluster.store.land("op", cluster.world.now, (), [Write(ROOT + name, value)])
 
 
+def rogue(cluster: Cluster, primary: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody promotes a standby by hand."""
+    standby_of(cluster).pg.promote()
+
+
+def crashing(cluster: Cluster, primary: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every primary ends as soon as it is one."""
+    there = cluster.primary()
+    if there is not None:
+        there.pg.kill_tree()
+    cluster.world.after(0.05, crashing, cluster, primary, monkeypatch)
+
+
 def expired(cluster: Cluster, primary: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is out of reach, the server hears no order to stop, and the guard has missed the deadline."""
     monkeypatch.setattr(SimGuard, "_overdue", lambda self, at_s, order: None)
@@ -165,6 +178,7 @@ def incomplete(cluster: Cluster, primary: Node, monkeypatch: pytest.MonkeyPatch)
 
 
 MADE: dict[Rule, Callable[[Cluster, Node, pytest.MonkeyPatch], None]] = {
+    Rule.R100_FENCE_NO_RIGHT: rogue,
     Rule.R110_FENCE_EXPIRED: expired,
     Rule.R140_FENCE_SLOW_STOP: slow_stop,
     Rule.R170_FENCE_SLOW_START: slow_start,
@@ -179,6 +193,7 @@ MADE: dict[Rule, Callable[[Cluster, Node, pytest.MonkeyPatch], None]] = {
     Rule.R380_PAUSED_FORMER: paused_former,
     Rule.R525_FENCE_INCOMPLETE: incomplete,
     Rule.R590_CLONE: not_to_be_rewound,
+    Rule.R655_BRAKE: crashing,
     Rule.R660_BARRED: barred,
 }
 """Rules that the enemies of `faults.py` hardly bring about, or never, and what does."""
