@@ -54,6 +54,7 @@ def history(server: PlainServer, number: int, text: str = "") -> None:
     server.write(f"pg_wal/{number:08X}.history", text)
 
 
+@pytest.mark.deep
 @pytest.mark.assumption("PG01")
 def test_a_diverged_follower_confirms_commits_that_it_never_received(servers: Scene) -> None:
     old = servers.primary()
@@ -311,6 +312,7 @@ def _until_refused(write: object) -> None:
         return
 
 
+@pytest.mark.deep
 @pytest.mark.assumption("PG16")
 def test_who_streams_from_a_standby_stays_connected_through_its_promotion(servers: Scene) -> None:
     primary = servers.primary()
@@ -322,4 +324,5 @@ def test_who_streams_from_a_standby_stays_connected_through_its_promotion(server
     cut(new)
     assert promote(new) == 2
     until(lambda: identify(follower)[0] == 2, within_s=10, what="it went on to the new timeline")
+    until(lambda: one(new, sender) != "", within_s=10, what="it streams there")
     assert one(new, sender) == before
