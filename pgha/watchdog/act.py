@@ -103,7 +103,8 @@ def release(agent: Agent, obs: Observation) -> None:
         paused=None,
     )
     if agent.lease.held()[0] is not None:
-        outcome = agent.lease.change(lambda leader: replace(new, beat=leader.beat))
+        late = old.paused is None  # a pause of ours may have landed since this was decided: then it is decided anew
+        outcome = agent.lease.change(lambda now: None if late and now.paused else replace(new, beat=now.beat))
     else:
         key = agent.root + "leader"
         outcome = agent.ports.store.commit(
