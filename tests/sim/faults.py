@@ -63,6 +63,8 @@ class Faults:
             "slew": lambda n: n.slew(self.rng.uniform(SLOWER, FASTER)),
             "switchover": lambda n: self.operators.switchover(self.rng),
             "failover": lambda n: self.operators.failover(self.rng, until=self.until),
+            "restart": lambda n: self.operators.restart(self.rng),
+            "chore": lambda n: self.operators.chore(self.rng),
             "config": lambda n: self.operators.config(self.rng),
             "pause": lambda n: self.operators.pause(self.rng),
             "node_order": lambda n: self.operators.node_order(self.rng),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
 
 KEY, CONFIG = records.prefix("sim") + "request", records.prefix("sim") + "config"
+REQUESTS = records.prefix("sim") + "requests/"
 FASTEST = 1.005  # of all clocks
 THINKS_S = (0.001, 0.03)
 WITHDRAWN_S = 5.0
@@ -58,6 +59,23 @@ class Operators:
     def switchover(self, rng: random.Random) -> None:
         """To anybody."""
         self._asks(_order("switchover", rng.choice(sorted(self.cluster.nodes))), rng)
+
+    def restart(self, rng: random.Random) -> None:
+        """Of the primary, in place."""
+        leader = self.cluster.checks.leader
+        if leader is not None:
+            self._asks(_order("restart", leader.holder.node), rng)
+
+    def chore(self, rng: random.Random) -> None:
+        """For one node alone: whoever has the key by then refuses it."""
+        self.count += 1
+        kind, name = rng.choice(("restart", "reinit", "reinit", "reload")), rng.choice(sorted(self.cluster.nodes))
+        source = rng.choice(("", *sorted(self.cluster.nodes)))
+        order = Order(kind, f"o{self.count}", 0, name, source if kind == "reinit" else "", 30.0, "sim")
+        key = f"{REQUESTS}{name}"
+        entry = self.store.keys.entries.get(key)
+        guard = Guard(key, entry.revision if entry else 0)
+        self.world.after(rng.uniform(*THINKS_S), self._lands, guard, Write(key, records.dump_order(order)))
 
     def pause(self, rng: random.Random) -> None:
         """For a while; perhaps it is resumed before its time."""

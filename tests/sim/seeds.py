@@ -12,6 +12,18 @@ from tests.sim.run import Verdict, simulate
 
 CHANGING = ("config", "config", "config", "power", "kill_server", "isolate", "cut_nodes", "stop_agent", "freeze")
 
+ORDERS = (
+    "restart",
+    "chore",
+    "chore",
+    "switchover",
+    "kill_agent",
+    "kill_server",
+    "kill_guard",
+    "cut_nodes",
+    "stop_agent",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -40,7 +52,8 @@ STRICT, ASYNC = Group("strict", 15, durability="strict"), Group("async", 15, dur
 CHANGED = Group("changed", 15, CHANGING)
 LOST = Group("lost", 15, LOSING)
 REJOINED = Group("rejoined", 20, REJOINS, live=False)  # liveness apart: who crashes so often waits for its next start
-GROUPS = (DRAWN, STRICT, ASYNC, CHANGED, LOST, REJOINED)
+ORDERED = Group("ordered", 15, ORDERS)
+GROUPS = (DRAWN, STRICT, ASYNC, CHANGED, LOST, REJOINED, ORDERED)
 
 
 def spread() -> Iterator[tuple[Group, int]]:

@@ -12,7 +12,7 @@ import pytest
 from tests.sim.bugs import BUGS
 from tests.sim.plan import parse
 from tests.sim.run import Verdict, play, simulate
-from tests.sim.seeds import ASYNC, CHANGED, DRAWN, LOST, REJOINED, STRICT, Group, verdict_of
+from tests.sim.seeds import ASYNC, CHANGED, DRAWN, LOST, ORDERED, REJOINED, STRICT, Group, verdict_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted((CHECKOUT / "tests/sim/scenarios").glob("*.txt"))
@@ -53,6 +53,12 @@ def test_strict_and_async_keep_what_they_say(group: Group) -> None:
 def test_what_is_promised_may_change_while_everything_goes_wrong() -> None:
     for seed in CHANGED.seeds:
         well(CHANGED, seed)
+
+
+def test_servers_are_restarted_and_copies_made_anew_on_order_while_everything_goes_wrong() -> None:
+    rules = {rule for seed in ORDERED.seeds for rule in well(ORDERED, seed).rules}
+    wanted = {"R400_HAND_OVER", "R447_ANSWER", "R541_CONFIGURE", "R543_ANSWER", "R545_RESTART", "R547_REINIT"}
+    assert rules >= wanted, wanted - rules
 
 
 def test_an_operators_failover_loses_what_it_names_and_nothing_else() -> None:
