@@ -116,14 +116,32 @@ def _primary(desk: Desk, seen: Seen, chosen: Plan) -> float:
     if chosen.moves_to:  # its server stops for it, and comes back with what its files say now
         move = switchover.plan(desk.target, seen, chosen.moves_to)
         asked = switchover.ask(desk.store, desk.clock, desk.target, seen, move, asked_by=desk.asked_by)
-        return switchover.watch(desk.store, desk.clock, desk.target, asked, desk.tell)
+        return _followed(desk, asked)
     order = Order("restart", "", leader.epoch, chosen.primary, chosen.primary, BUDGET_S, desk.asked_by)
     asked = switchover.place(desk.store, desk.clock, desk.target, order, over=seen.records.rev("request"))
     try:
-        return switchover.watch(desk.store, desk.clock, desk.target, asked, desk.tell)
+        return _followed(desk, asked)
     except RolledBack as e:
         desk.tell(f"{e.because}: {chosen.primary} was not back soon enough", 0.0)
         return 0.0
+
+
+def _followed(desk: Desk, asked: switchover.Asked) -> float:
+    """To its end, with the time for which nobody could write, as this machine has seen it."""
+    stopped: list[float] = []
+
+    def tell(text: str, at_s: float) -> None:
+        if text == switchover.PHASES["stopping"]:
+            stopped.append(at_s)
+        desk.tell(text, at_s)
+
+    try:
+        seconds = switchover.watch(desk.store, desk.clock, desk.target, asked, tell)
+    except KeyboardInterrupt:
+        raise switchover.interrupted(desk.store, desk.clock, desk.target, asked) from None
+    if stopped:
+        desk.tell(f"done: writes stopped for {seconds - stopped[0]:.2f} s", seconds)
+    return seconds
 
 
 def await_voters(desk: Desk, before: Seen) -> None:

@@ -203,6 +203,35 @@ def test_of_several_restarts_those_that_are_done_are_named_when_one_fails() -> N
     assert "restarted: n2" in partly.value.what and partly.value.because == "no"
 
 
+def test_the_primarys_restart_tells_for_how_long_nobody_could_write() -> None:
+    node = Node()
+    world = node.world
+
+    def moves(phase: str) -> None:
+        asked = world.look().records.order
+        assert asked is not None and (asked.kind, asked.target) == ("restart", "n1")
+        world.put_order(replace(asked, phase=phase))
+
+    node.later(1.0, lambda: moves("stopping"))
+    node.later(1.8, lambda: world.put_order(None))
+    node.later(1.8, lambda: world.put_leader(leader(epoch=4)))
+    done = restarting.run(node.desk, Plan((), "n1"))
+    assert 1.7 < done["n1"] < 2.6
+    (told,) = (text for text in node.told if "writes stopped for" in text)
+    assert 0.3 < float(told.split()[-2]) < 1.3
+
+
+def test_ctrl_c_withdraws_a_restart_of_the_primary_that_nobody_has_taken_up() -> None:
+    node = Node()
+
+    def interrupted(_text: str, _at: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(PghaError) as ended:
+        restarting.run(replace(node.desk, tell=interrupted), Plan((), "n1"))
+    assert ended.value.code == Exit.INTERRUPTED and node.world.look().records.order is None
+
+
 # -- reinit ---------------------------------------------------------------------------------------------------------
 
 
