@@ -15,6 +15,7 @@ from pgha.adapters.server_jobs import Jobs
 from pgha.adapters.server_log import ServerLog
 from pgha.adapters.server_names import Names
 from pgha.adapters.server_parameters import ServerParameters
+from pgha.adapters.server_seal import PACE_S, Sealing
 from pgha.core.model import Position, parse_lsn
 from pgha.core.server import DataIdentity, Running, ServerView
 from pgha.errors import Refused
@@ -26,7 +27,6 @@ LOOK_S = 0.5
 SEAL_S = 2.0
 PREPARE_S = 2.0
 PROMOTE_S = 8.0
-PACE_S = 0.002
 
 
 class PostgresServer:
@@ -39,6 +39,7 @@ class PostgresServer:
         self.copies = self.jobs.copies
         with suppress(OSError):  # the next clone says why
             self.copies.finish_swap()
+        self.sealing = Sealing(clock, connect=self._connect, sql=self._sql)
         self.names = Names(self.clock, sql=self._sql, connect=self._connect, reload=self._reload)
         self.parameters = ServerParameters(
             node,
@@ -212,43 +213,9 @@ class PostgresServer:
         self._reload(conf.live_conf())
 
     def seal(self) -> Position | None:
-        """Finding 2 of redteam: the startup process in RecoveryRetrieveRetryInterval, seen on a connection opened
-        after the reload that shows the empty value, proves that no walreceiver lives or can come."""
-        deadline_s = self.clock.now_s() + SEAL_S
+        """Cut off and measured: see `server_seal`."""
         self.begin_cut()
-        with suppress(SqlError):
-            while self.clock.now_s() < deadline_s:
-                session = self._connect(deadline_s=deadline_s, replication="database")
-                try:
-                    position = self._seal_on(session, deadline_s)
-                finally:
-                    session.close()
-                if position is not None:
-                    return position
-                self.clock.sleep(PACE_S)
-        return None
-
-    def _seal_on(self, session: Session, deadline_s: float) -> Position | None:
-        """None: this connection was opened before the reload was seen."""
-        while self.clock.now_s() < deadline_s:
-            conninfo, recovery, event, paused = session.query(look.SEALED, deadline_s=deadline_s)[0]
-            if conninfo:
-                return None
-            if recovery != "t":
-                raise ServerTrouble("it is no standby")
-            if event == "RecoveryRetrieveRetryInterval":
-                row = session.query("IDENTIFY_SYSTEM", deadline_s=deadline_s)[0]
-                return Position(int(row[1] or 0), parse_lsn(row[2] or ""))
-            if paused == "t":
-                self._sql("SELECT pg_wal_replay_resume()", deadline_s=deadline_s)
-            if (event or "").startswith("RecoveryConflict") or event == "BufferPin":
-                self._sql(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
-                    " AND pid <> pg_backend_pid() AND (backend_xmin IS NOT NULL OR state <> 'idle')",
-                    deadline_s=deadline_s,
-                )
-            self.clock.sleep(PACE_S)
-        return None
+        return self.sealing.position(self.clock.now_s() + SEAL_S)
 
     def follow(self, holder: str, name: str) -> None:
         """Stream from the holder. Decided by position before (redteam 1)."""

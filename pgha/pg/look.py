@@ -23,7 +23,7 @@ LOOK = """SELECT r, current_setting('server_version'), current_setting('primary_
 
 SEALED = """SELECT current_setting('primary_conninfo'), pg_is_in_recovery(),
  (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'),
- CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END"""
+ CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END, pg_last_wal_receive_lsn()"""
 
 # Sizes need pg_read_all_stats, but for the tablespace of one's own database (dbsize.c, calculate_tablespace_size).
 SPACES = """SELECT t.oid, pg_tablespace_location(t.oid),
