@@ -19,6 +19,7 @@ from dataclasses import replace
 from pgha import __version__, nodefile, records
 from pgha.adapters.etcd import EtcdStore
 from pgha.adapters.journal import Journal, start_watchdog
+from pgha.adapters.key_seen import KeySeen, clock_id
 from pgha.adapters.local import JsonKeep, SystemClock
 from pgha.adapters.log_size import keep_bounded
 from pgha.adapters.server import PostgresServer
@@ -43,6 +44,10 @@ NEWER_S = 15.0
 LAST_WORDS_S = 0.5
 
 
+def _earlier(one: float | None, other: float | None) -> float | None:
+    return min((s for s in (one, other) if s is not None), default=None)
+
+
 class Loop:
     """Threads around one `Agent`."""
 
@@ -58,6 +63,7 @@ class Loop:
         self.revision, self.seen = 0, 0
         self.log = Journal(f"{self.node.state_dir}/watchdog.log", rotate)
         self.link = Link(fd, self.wake.set)
+        self.key_seen = KeySeen(f"{self.node.state_dir}/key-seen.json", self.clock.now_s, clock_id())
         hints = Hints(records.prefix(self.node.cluster), self.clock.now_s)
         self.store = EtcdStore(self.node.store, self.clock, dull=hints.is_heartbeat)
         server = PostgresServer(self.node, self.link, self.clock)
@@ -72,7 +78,7 @@ class Loop:
             new_id=lambda: secrets.token_hex(3),
             new_lock=threading.RLock,
             say=self.say,
-            first_seen_s=hints.first_seen_s,
+            first_seen_s=lambda revision: _earlier(hints.first_seen_s(revision), self.key_seen.first_seen_s(revision)),
         )
         self.agent = Agent(self.node, ports, __version__)
         server.jobs.on_clone = self._cloned
@@ -102,6 +108,7 @@ class Loop:
             if self.link.stop_asked:
                 return self._orderly_stop()
             pause_s = self._tick()
+            self.key_seen.note(*self.agent.notes.key)
             with self.armed:
                 if self.agent.view is not None and self.agent.view.revision != self.revision:
                     self.revision = self.agent.view.revision
