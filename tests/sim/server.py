@@ -295,6 +295,8 @@ class SimServer:
         pg.set_names(barrier())
         while self.world.now < until:
             self.wait(0.002, 0.006)
+            if pg.state is not State.PRIMARY:
+                return False  # as a connection that is refused
             if not self._serves(new=True):
                 continue
             if pg.defined and not any(s.counts for s in pg.senders):
