@@ -97,13 +97,13 @@ class Stream:
         for node in self._nodes:
             threading.Thread(target=work, args=(node,), name=f"logs-{node}", daemon=True).start()
 
-    def _once(self, node: str) -> str:
+    def _once(self, node: str, since: float) -> str:
         """All lines of one node; why it ended, "" when it came to its end."""
         last: dict[str, float] = {}
         try:
             for text in self._open(node):
                 line = _line(node, text, last)
-                if isinstance(line, Trouble) or (line is not None and _time(line) >= self._since):
+                if isinstance(line, Trouble) or (line is not None and _time(line) >= since):
                     self._told.put(line)
         except PghaError as e:
             return f"{e.what}: {e.because}" if e.because else e.what
@@ -113,7 +113,7 @@ class Stream:
         """What there is, by time; the troubles first. Who is late is told and not waited for."""
 
         def work(node: str) -> None:
-            why = self._once(node)
+            why = self._once(node, self._since)
             if why:
                 self._told.put(Trouble(node, why))
             self._told.put(_End(node))
@@ -162,16 +162,14 @@ class Stream:
                 yield from sorted(due, key=_time)
 
     def _again_and_again(self, node: str) -> None:
-        told = ""
+        lost, since = False, self._since
         while True:
-            began = time.time()
-            why = self._once(node) or "its reader has ended"
-            if not told:
+            began, wall = time.monotonic(), time.time()
+            why = self._once(node, since) or "its reader has ended"
+            was_there = time.monotonic() - began > AGAIN_S + SILENT_S
+            if was_there or not lost:
                 self._told.put(Trouble(node, why))
-                told = why
-            elif time.time() - began > AGAIN_S:
-                told = ""  # it was there in between
-            self._since = max(self._since, began)
+            lost, since = True, max(since, wall) if was_there else since
             time.sleep(AGAIN_S)
 
 
