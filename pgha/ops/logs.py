@@ -32,8 +32,8 @@ if [ "$3" = 1 ]; then
   [ -z "$5" ] || { tail -q -c "$2" -F -- "$5" 2>/dev/null | one etcd & }
   [ -z "$4" ] || { journalctl -q -f -n all -u "$4" -o short-unix --no-pager --since "@$6" 2>/dev/null | one etcd & }
   { while sleep 2; do echo beat; done & }
-  trap 'kill $(jobs -p) 2>/dev/null' EXIT
   cat >/dev/null
+  kill 0  # the whole group: of a pipeline `jobs` and `$!` know one process
 else
   for f in watchdog guard postgresql; do
     for p in "$1/$f.log.1" "$1/$f.log"; do [ ! -r "$p" ] || { tail -q -c "$2" -- "$p"; echo; }; done | one "$f"

@@ -65,6 +65,7 @@ class Agent:
         self.settings = Settings()
         self.lease = self._keeper()
         self.notes = Notes()
+        self.notes.health_s = ports.clock.now_s()  # a server it finds is not hung because nobody has probed it yet
         self.view: StoreView | None = None
         self.last: ServerView = ServerView(Running.DOWN)
         self.rule: Rule | None = None
