@@ -204,6 +204,10 @@ def promote(agent: Agent, obs: Observation) -> None:
         return
     if not agent.lease.confirmed:  # an earlier agent's claim, of whatever age: it is renewed first
         return
+    if obs.sealed is not None and obs.sealed.timeline >= leader.epoch:  # it was promoted under this very claim before
+        agent.notes.problem = f"epoch {leader.epoch} has its timeline already: another one would be of a later epoch"
+        fence(agent, obs)
+        return
     server = agent.ports.server
     agent.arm(tenancy.sent_s)
     try:
