@@ -117,7 +117,8 @@ class PostgresServer:
             return replace(before, answered_s=answered_s, why=str(e).splitlines()[-1][:200] if str(e) else "")
         view = look.view(before, [x or "" for x in row], started_s)
         if view.running is Running.STANDBY and not view.receiving:
-            return replace(view, histories=self.files.histories_told())
+            gone = view.upstream_epoch > 0 and self.log.wal_is_gone()
+            return replace(view, histories=self.files.histories_told(), wal_gone=gone or view.wal_gone)
         return view
 
     def _sql(self, sql: str, *, deadline_s: float) -> list[list[str | None]]:
@@ -222,9 +223,10 @@ class PostgresServer:
         text = conf.live_conf(
             primary_conninfo=conf.upstream(self.node, holder, name), slot=conf.slot_name(self.node.node)
         )
+        self.log.mark()
         self._reload(text + conf.FIRST_SEGMENT)
         self._taken("primary_conninfo", conf.upstream(self.node, holder, name), self.clock.now_s() + LOOK_S)
-        self._last = replace(self._last, heard_s=self.clock.now_s())
+        self._last = replace(self._last, heard_s=self.clock.now_s(), wal_gone=False)
 
     # -- promotion and names ---------------------------------------------------------------------------------
 
@@ -332,7 +334,7 @@ class PostgresServer:
         """One physical slot a member; on a standby none that holds WAL; old copies away once it streams."""
         others = [conf.slot_name(n) for n in self.node.nodes if n != self.node.node]
         making, dropping = look.slots(others, primary=primary)
-        for sql in (making, dropping) if primary else (dropping, making):
+        for sql in (dropping, making):
             with suppress(SqlError):
                 self._sql(sql, deadline_s=self.clock.now_s() + 2.0)
         if primary:

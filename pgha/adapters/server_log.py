@@ -10,6 +10,9 @@ TAIL_BYTES = 32_768
 LINE_MAX = 200
 ROOM_BYTES = 1 << 20  # with less a server has no room to work
 _TELLING = re.compile(r"(?:PANIC|FATAL): +.*|could not bind .*|\w+ process .*(?:terminated by|exited with).*")
+_WAL_GONE = re.compile(
+    r"WAL (?:stream|streaming): .*(?:[0-9A-F]{24} has already been removed|can no longer .* replication slot)"
+)
 _NOT_STARTED = re.compile(r"pgha: .* was not started: .*")
 # What clients are told is no reason of the server's end.
 _CLIENTS = re.compile(
@@ -20,7 +23,10 @@ _CLIENTS = re.compile(
 
 
 class ServerLog:
-    """The node's postgresql.log, read from where the last start began. disks: directories that may have no room."""
+    """The node's postgresql.log, read from where the last start began, or the last change of whom to follow.
+
+    disks: directories that may have no room.
+    """
 
     def __init__(self, path: str, disks: Sequence[str] = ()) -> None:
         self.path, self._disks = path, disks
@@ -43,15 +49,21 @@ class ServerLog:
 
     def last_words(self) -> str:
         """The most telling line since then; empty when there is none."""
+        return telling(self._tail().splitlines())
+
+    def wal_is_gone(self) -> bool:
+        """The holder that this standby asks no longer has its WAL (walsender.c, slot.c)."""
+        return any(_WAL_GONE.search(line) for line in self._tail().splitlines())
+
+    def _tail(self) -> str:
         try:
             with open(self.path, "rb") as f:
                 size = f.seek(0, os.SEEK_END)
                 start = self._from if self._from <= size else 0
                 f.seek(max(start, size - TAIL_BYTES))
-                text = f.read().decode(errors="replace")
+                return f.read().decode(errors="replace")
         except OSError:
             return ""
-        return telling(text.splitlines())
 
 
 def _full(directory: str) -> str:

@@ -21,6 +21,7 @@ UNWELL_H = 10.0  # for so many H after a hand-over for bad health there is no ot
 STOP_S = 10.0  # a fast stop may take this long
 CLAIM_S = 10.0  # from a claim to being writable
 CLIENTS_FIRST_S = 0.5  # after a claim: history and the first checkpoint wait until clients are back
+WAL_GONE_S = 5.0  # a standby that receives nothing for so long, and is told that its WAL is gone, believes it
 ASTRAY_S = 2.0  # a standby that receives nothing for so long is looked at for what it aims at
 CATCH_UP_STARTS = 3  # a rewound directory that does not come up by then is cloned anew
 
@@ -114,8 +115,9 @@ def _server(obs: Observation) -> Server:
     leader = obs.store.leader if obs.store else None
     if leader is None or leader.epoch != view.upstream_epoch or (stops_on_order(obs) and not view.receiving):
         return Server.STRAY
-    quiet = not view.receiving and obs.now_s - max(view.heard_s, view.since_s) > ASTRAY_S
-    return Server.STRAY if quiet and given_up(obs, view.position.timeline) else Server.FOLLOWING
+    quiet_s = 0.0 if view.receiving else obs.now_s - max(view.heard_s, view.since_s)
+    aims_elsewhere = quiet_s > ASTRAY_S and given_up(obs, view.position.timeline)
+    return Server.STRAY if aims_elsewhere or (quiet_s > WAL_GONE_S and view.wal_gone) else Server.FOLLOWING
 
 
 def given_up(obs: Observation, first: int) -> tuple[int, ...]:
@@ -262,7 +264,9 @@ def _path(obs: Observation) -> Path:
     if obs.sealed.timeline == leader.epoch and obs.sealed.lsn > leader.position.lsn:
         return Path.UNKNOWN  # the key's position is up to K old
     if cover.path(obs.sealed, leader.epoch, leader.position.lsn, leader.forks) is cover.Path.FOLLOW:
-        return Path.FOLLOW
+        if not obs.server.wal_gone:
+            return Path.FOLLOW
+        return Path.NEEDED if _is_needed(obs, leader) else Path.CLONE
     if not leader.checkpointed:
         return Path.UNKNOWN  # redteam 7: before it pg_rewind of 13 to 15 finds nothing to do
     if _is_needed(obs, leader):

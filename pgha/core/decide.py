@@ -105,7 +105,7 @@ class Rule(Enum):
     )
     R570_FOLLOW = (Action.FOLLOW, "the position lies on the holder's history: this node follows")
     R580_REWIND = (Action.REWIND, "the position lies beyond the fork: the directory is rewound")
-    R590_CLONE = (Action.CLONE, "the position lies beyond the fork and can't be rewound: the holder is cloned")
+    R590_CLONE = (Action.CLONE, "the position can't be rewound, or the WAL after it is gone: the holder is cloned")
     R595_WAIT_PATH = (Action.NONE, "the holder has not said enough yet to follow it")
     R597_KEEP = (Action.NONE, "an entry of sync names this copy: it stays as it is until others have what it may hold")
     R600_WAIT_CLAIMANT = (Action.NONE, "another node has claimed and is about to be writable")

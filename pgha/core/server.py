@@ -46,7 +46,8 @@ class ServerView:
     exits: postmasters that ended in this life of the guard. job: "", "cloning" or "rewinding"; job_failed: why the last
     one failed.
     heard_s: BOOTTIME when a walreceiver last streamed, or was last told whom to follow. histories: timelines whose
-    history file lies there and says something, while nothing streams.
+    history file lies there and says something, while nothing streams. wal_gone: the holder
+    has said, since this server was last told whom to follow, that it no longer has the WAL it is asked for.
     checkpoints: finished since this agent began. why: what it says for itself when it does not answer.
     """
 
@@ -68,6 +69,7 @@ class ServerView:
     version: str = ""
     heard_s: float = 0.0
     histories: tuple[int, ...] = ()
+    wal_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,11 @@ FIXED: dict[str, str] = {
     "recovery_min_apply_delay": "0",
     "logging_collector": "off",
     "log_destination": "stderr",
+    "lc_messages": "C",
     "event_source": "PostgreSQL",
 }
-"""Never otherwise. An empty restore_command: an archive moves a sealed standby (redteam 12)."""
+"""Never otherwise. An empty restore_command: an archive moves a sealed standby (redteam 12). pgha reads the messages in
+the log: why a server ended, and whether its WAL is gone."""
 
 
 def quote(value: str) -> str:

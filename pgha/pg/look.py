@@ -38,12 +38,14 @@ NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'p
 
 
 def slots(names: Sequence[str], *, primary: bool) -> tuple[str, str]:
-    """SQL for these physical slots: the first makes them, the second drops a removed node's, on a standby all that hold
-    WAL. Two, because a slot that is taken at this moment fails its statement. Names are pgha's own."""
+    """SQL for these physical slots: the first makes them, the second, to be run before it, drops a removed node's and
+    those whose WAL is gone, on a standby all that hold WAL. Two, because a slot that is taken at this moment fails its
+    statement. Names are pgha's own."""
     wanted = f"ARRAY[{', '.join(repr(name) for name in names)}]::text[]"
     drop = (
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'physical'"  # noqa: S608
         f" AND NOT active AND starts_with(slot_name, 'pgha_') AND (slot_name <> ALL ({wanted})"
+        " OR wal_status = 'lost'"
     )
     create = (
         f"SELECT pg_create_physical_replication_slot(v) FROM unnest({wanted}) AS x(v)"  # noqa: S608
@@ -74,6 +76,7 @@ def view(before: ServerView, row: Sequence[str], now_s: float) -> ServerView:
         receiving=status == "streaming",
         heard_s=now_s if status == "streaming" else before.heard_s,
         histories=(),
+        wal_gone=before.wal_gone and status != "streaming",
         names=names,
         walsenders=senders,
         answered_s=now_s,

@@ -36,7 +36,8 @@ def clone(agent: Agent, obs: Observation) -> None:
     if leader is None or not agent.notes.clones.begin(leader.epoch, agent.ports.clock.now_s()):
         return
     agent.notes.sealed = None
-    why = failed or (f"{obs.sealed} can't be rewound" if obs.sealed else "no usable data directory")
+    beyond = "the WAL after it is gone" if obs.server.wal_gone else "it can't be rewound"
+    why = failed or (f"{obs.sealed}: {beyond}" if obs.sealed else "no usable data directory")
     source = chores.clone_source(agent, obs) or leader.holder.node
     agent.notes.rung = f"cloned from {source}: {why}"
     keep = next((c.data for c in leader.kept if c.node == obs.me and obs.copy in (None, c)), "")

@@ -10,6 +10,7 @@ from pgha.core import classify as limits
 from pgha.core.classify import given_up
 from pgha.core.decide import Rule, choose
 from pgha.core.model import Leader, Position, Tenure
+from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation
 from pgha.core.situation import Holder, Path, Server
 from tests.core.builders import END, EPOCH, N1, N2, but, key, sealed, situation, standby
@@ -91,3 +92,26 @@ def test_a_follower_that_receives_nothing_is_measured_again_once_it_may_aim_else
         {"server__since_s": 1.0},
     ):
         assert situation(obs, now_s=ages[1], **fresh, **well).server is Server.FOLLOWING, well
+
+
+def test_a_follower_told_that_its_wal_is_gone_believes_it_after_a_while_and_is_cloned() -> None:
+    """It asks for it again and again, and never gets it."""
+    obs = standby(
+        server__receiving=False,
+        server__wal_gone=True,
+        server__heard_s=0.0,
+        server__since_s=-9.0,
+        server__answered_s=0.0,
+    )
+    fresh = {"store__sent_s": 0.0, "key_seen_s": 0.0}
+    ages = (limits.WAL_GONE_S, nextafter(limits.WAL_GONE_S, inf))
+    assert [situation(obs, now_s=s, **fresh).server for s in ages] == [Server.FOLLOWING, Server.STRAY]
+    assert situation(obs, now_s=ages[1], **fresh, server__receiving=True).server is Server.FOLLOWING
+    assert situation(obs, now_s=ages[1], **fresh, server__wal_gone=False).server is Server.FOLLOWING
+    here = measured(key(N2, forks=FORKED.forks, sync=()), ())
+    assert choose(situation(here)) is Rule.R570_FOLLOW
+    assert choose(situation(here, server__wal_gone=True)) is Rule.R590_CLONE
+    named = key(N2, forks=FORKED.forks, sync=(SyncRule(N2, frozenset({N1}), 1),))
+    assert choose(situation(measured(named, ()), server__wal_gone=True)) is Rule.R597_KEEP, (
+        "sync may need what this copy has"
+    )

@@ -59,7 +59,6 @@ def test_the_primarys_host_gets_a_twentieth_of_a_processor(cluster: HostCluster,
 
 
 @pytest.mark.row(77)
-@pytest.mark.xfail(strict=True, reason="it asks for removed WAL for ever: no rung of the ladder clones it yet")
 def test_a_standby_missed_more_wal_than_is_kept(cluster: HostCluster, client: Writing) -> None:
     """It is cloned anew; the primary keeps no more for it than it was told to."""
     standby, primary = cluster.standbys[0], cluster.primary

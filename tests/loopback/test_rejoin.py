@@ -154,3 +154,34 @@ def test_a_directory_started_by_hand_comes_up_read_only(cluster: Cluster, client
     cluster.power_on(old)
     cluster.await_healthy()
     assert client.verdict().is_clean
+
+
+def test_a_standby_whose_wal_is_gone_is_cloned(cluster: Cluster, client: Writing) -> None:
+    """It was away for more WAL than is kept for it: nobody can send it what it lacks."""
+    primary, node, epoch = cluster.primary, cluster.standbys[0], client.epoch
+    before = cluster.copy(node)
+    settings = {"max_slot_wal_keep_size": "1MB", "wal_keep_size": "0", "min_wal_size": "2MB"}
+    faults.power_off(node)
+    cluster.await_status(lambda s: s.sync == "sync ANY 1 of 1", "it is dropped from the voters")
+    try:
+        for name, value in settings.items():
+            cluster.sql(primary, f"ALTER SYSTEM SET {name} = '{value}'")
+        cluster.sql(primary, "SELECT pg_reload_conf()")
+        lost = "SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost'"
+
+        def is_lost() -> bool:
+            for _ in range(4):
+                cluster.sql(primary, "SELECT pg_switch_wal()")
+            cluster.sql(primary, "CHECKPOINT")
+            return cluster.sql(primary, lost) == [["1"]]
+
+        until(is_lost, within_s=30.0, what="its slot is lost", every_s=0.1)
+        cluster.power_on(node)
+        assert cluster.await_healthy().sync == "sync ANY 1 of 2"
+    finally:
+        for name in settings:
+            cluster.sql(primary, f"ALTER SYSTEM RESET {name}")
+        cluster.sql(primary, "SELECT pg_reload_conf()")
+    assert cluster.copy(node) != before
+    word = client.verdict()
+    assert word.is_clean and word.epochs == (epoch,), word
