@@ -27,6 +27,8 @@ FOREIGN = {
     "patroni": "Patroni, which would fight with pgha",
 }
 APT_SYSTEMS = ("debian", "ubuntu")
+BROUGHT = {"debian 12": 15, "debian 13": 17, "ubuntu 22.04": 14, "ubuntu 24.04": 16}
+OTHERWISE = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,12 @@ def judge(inventory: Inventory, seen: Mapping[str, Seen]) -> Verdict:
 
 
 def wanted_version(inventory: Inventory, seen: Mapping[str, Seen]) -> int:
-    """The inventory's, else the newest one that a host has, else 15 (Debian 12's)."""
+    """The inventory's, else the newest one that a host has, else the newest that every host's distribution brings."""
     if inventory.postgres.version is not None:
         return inventory.postgres.version
-    return max((v for one in seen.values() for v in one.facts.postgres.values()), default=15)
+    there = [v for one in seen.values() for v in one.facts.postgres.values()]
+    systems = {one.facts.system for one in seen.values()}
+    return max(there, default=min((BROUGHT[s] for s in systems if s in BROUGHT), default=OTHERWISE))
 
 
 def _bin_dir(inventory: Inventory, seen: Mapping[str, Seen], version: int) -> str:

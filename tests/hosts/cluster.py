@@ -38,9 +38,10 @@ MADE: list[HostCluster] = []  # those that are there, for the report of a failed
 
 
 class HostCluster:
-    """The hosts of the lab as one cluster. `supervisor`: cron or systemd."""
+    """The hosts of the lab as one cluster. `supervisor`: cron or systemd. version: None: what the hosts bring."""
 
-    def __init__(self, lab: Lab, supervisor: str = "cron") -> None:
+    def __init__(self, lab: Lab, supervisor: str = "cron", version: int | None = 15) -> None:
+        self.version = version
         self.lab = lab
         self.supervisor = supervisor
         self.inventory = lab.place / "inventory.yaml"
@@ -49,12 +50,16 @@ class HostCluster:
 
     # -- its life --------------------------------------------------------------------------------------------
 
-    def bootstrap(self) -> float:
-        """From hosts to a healthy cluster with the writing client's role and table; gives bootstrap's seconds."""
+    def bootstrap(self, extra: Sequence[str] = ()) -> float:
+        """From hosts to a healthy cluster with the writing client's role and table; gives bootstrap's seconds.
+
+        extra: lines of the inventory.
+        """
         allowed = f"host {drill_role.NAME} {drill_role.NAME} {network.OPERATOR}/32 scram-sha-256"
-        lines = [f"cluster: {NAME}", f"postgres: {{version: 15, hba: ['{allowed}']}}", "nodes:"]
+        version = f"version: {self.version}, " if self.version else ""
+        lines = [f"cluster: {NAME}", f"postgres: {{{version}hba: ['{allowed}']}}", "nodes:"]
         lines += [f"  {host.name}: {host.address}" for host in self.lab.hosts.values()]
-        lines += [f"ssh: {{user: {self.lab.user}, key: {self.lab.key}}}", f"supervisor: {self.supervisor}"]
+        lines += [f"ssh: {{user: {self.lab.user}, key: {self.lab.key}}}", f"supervisor: {self.supervisor}", *extra]
         self.inventory.write_text("\n".join(lines) + "\n")
         begun = time.monotonic()
         said = self.pgha("bootstrap", "-y", within_s=BOOTSTRAP_S)

@@ -17,13 +17,13 @@ BOOTSTRAP_S = 300.0
 BACK_S = 10.0
 
 
-@pytest.fixture
-def cluster() -> Iterator[HostCluster]:
-    """Three hosts as a cloud image has them; nothing is done to them yet."""
+@pytest.fixture(params=["bare", "bare-trixie"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[HostCluster]:
+    """Three hosts as a cloud image of Debian 12 or 13 has them; nothing is done to them yet."""
     lab = Lab("bare")
-    found = HostCluster(lab, "systemd")
+    found = HostCluster(lab, "systemd", None)
     try:
-        lab.up([Spec(name, "bare") for name in ("n1", "n2", "n3")])
+        lab.up([Spec(name, request.param) for name in ("n1", "n2", "n3")])
         yield found
     finally:
         found.close()
@@ -35,6 +35,8 @@ def test_three_bare_hosts_are_a_cluster_within_five_minutes(cluster: HostCluster
     print(f"bootstrap of three bare hosts: {took_s:.1f} s")
     assert took_s < BOOTSTRAP_S
     host = cluster.lab.host("n1")
+    brought = cluster.sql("n1", ["SHOW server_version_num"])[:2]
+    assert {"12": "15", "13": "17"}[host.must(["cut", "-d.", "-f1", "/etc/debian_version"]).strip()] == brought
     assert host.run(["systemctl", "is-enabled", "etcd.service"]).out.strip() == "masked"
     assert host.must(["pg_lsclusters", "-h"]).strip() == "", "the distribution has made no cluster of its own"
     assert host.run(["test", "-e", "/etc/cron.d/pgha-shop"]).code == 1

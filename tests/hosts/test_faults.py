@@ -20,6 +20,7 @@ from tests.loopback.writing import Writing
 pytestmark = pytest.mark.timeout(400)
 
 
+@pytest.mark.brief
 @pytest.mark.row(18)
 def test_the_primary_loses_power(cluster: HostCluster, client: Writing) -> None:
     epoch, primary = client.epoch, cluster.primary

@@ -114,6 +114,16 @@ def test_what_an_earlier_run_made_is_not_in_the_way() -> None:
     assert not host_preflight.judge(wanted(), busy).problems
 
 
+@pytest.mark.parametrize(
+    ("release", "version"), [({"ID": "debian", "VERSION_ID": "13"}, 17), ({"ID": "ubuntu", "VERSION_ID": "24.04"}, 16)]
+)
+def test_where_nobody_says_which_version_the_distributions_is_taken(release: dict[str, str], version: int) -> None:
+    text = TEXT.replace("postgres: 15\n", "")
+    seen = hosts(text, replace(BARE, release=release))
+    verdict = host_preflight.judge(wanted(text), seen)
+    assert verdict.version == version and f"postgresql-{version}" in verdict.missing["n1"]
+
+
 def test_mixed_versions_are_refused_unless_the_inventory_says_which() -> None:
     mixed = with_facts("n2", postgres={"/usr/lib/postgresql/17/bin": 17})
     plain = TEXT.replace("postgres: 15\n", "")
