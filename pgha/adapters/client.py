@@ -25,7 +25,10 @@ def now() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to ask, and as whom. `host` is an address, so that no name lookup can block."""
+    """Whom to ask, and as whom. `host` is an address, so that no name lookup can block.
+
+    bound: over TLS, to a server that knows the password's verifier (SCRAM with channel binding): nobody in between.
+    """
 
     name: str
     host: str
@@ -33,6 +36,7 @@ class Target:
     user: str
     dbname: str
     password: str = field(default="", repr=False)
+    bound: bool = False
 
     def conninfo(self) -> bytes:
         """libpq's connection string, quoted."""
@@ -42,6 +46,7 @@ class Target:
             "user": self.user,
             "dbname": self.dbname,
             "password": self.password,
+            "channel_binding": "require" if self.bound else "",
             "application_name": "pgha-drill",
             "gssencmode": "disable",
             "tcp_user_timeout": "3000",

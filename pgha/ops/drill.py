@@ -170,7 +170,7 @@ class _Drill:
         """The judge's task."""
         nodes = [{"name": n.name, "host": n.host, "port": n.port} for n in self.target.nodes]
         login = {"user": drill_role.NAME, "password": password, "dbname": drill_role.NAME}
-        return {"nodes": nodes, **login, "history": self.options.history}
+        return {"nodes": nodes, **login, "bound": self.target.tls, "history": self.options.history}
 
     # -- rounds --------------------------------------------------------------------------------------------
 

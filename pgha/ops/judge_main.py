@@ -126,7 +126,8 @@ def build(task: dict[str, object]) -> Judge:
     assert isinstance(nodes, list)
     user, password, dbname = str(task["user"]), str(task["password"]), str(task["dbname"])
     interval_s = 1.0 / float(str(task.get("rate", 200)))
-    targets = [Target(str(n["name"]), str(n["host"]), int(n["port"]), user, dbname, password) for n in nodes]
+    bound = task.get("bound") is True
+    targets = [Target(str(n["name"]), str(n["host"]), int(n["port"]), user, dbname, password, bound) for n in nodes]
     lines = [Line(target) for target in targets]
     writers = [Writer(number, line, interval_s, now) for number, line in enumerate(lines, 1)]
     return Judge(targets, lines, writers, str(task.get("history", "")))

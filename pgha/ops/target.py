@@ -38,7 +38,7 @@ class Target:
     """A cluster, its store and the nodes it should have.
 
     where: the file that said so. local_dir: of a cluster on this machine, "" else. flags: what a command that is
-    suggested must be given to work on the same cluster, "" when it finds it by itself.
+    suggested must be given to work on the same cluster, "" when it finds it by itself. tls: its servers ask for it.
     """
 
     cluster: str
@@ -47,6 +47,7 @@ class Target:
     where: str = ""
     local_dir: str = ""
     flags: str = ""
+    tls: bool = False
 
     def command(self, rest: str) -> str:
         """A command line that can be pasted, on this very cluster."""
@@ -96,10 +97,11 @@ def from_inventory(inventory: Inventory, where: str, flags: str = "") -> Target:
         where=where,
         local_dir=inventory.local.dir if inventory.local else "",
         flags=flags,
+        tls=inventory.local is None,
     )
 
 
 def from_node_file(node: NodeFile, where: str, flags: str = "") -> Target:
     """The target a node's own file names."""
     peers = tuple(NodeRef(name, peer.host, peer.port) for name, peer in node.nodes.items())
-    return Target(node.cluster, node.store, peers, where, "", flags)
+    return Target(node.cluster, node.store, peers, where, "", flags, node.tls is not None and node.tls.required)

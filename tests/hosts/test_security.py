@@ -113,6 +113,8 @@ def test_a_client_connects_by_the_string_that_dsn_prints(cluster: HostCluster) -
     argv = ["env", f"PGPASSWORD={cluster.password}", "psql", "-XAt", "-d", dsn, "-c"]
     asked = "SELECT ssl, NOT pg_is_in_recovery() FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
     assert cluster.lab.operator([*argv, asked]).out.strip() == "t|t"
+    bound = ["env", "PGCHANNELBINDING=require", *argv, "SELECT 1"]
+    assert cluster.lab.operator(bound).out.strip() == "1", "as the drill's client asks for it"
 
 
 def test_the_store_takes_nobody_without_login_and_the_clusters_user_only_to_its_own_keys(cluster: HostCluster) -> None:
