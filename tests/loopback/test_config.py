@@ -159,6 +159,9 @@ def test_what_keeps_a_server_from_starting_is_left_for_the_last_good_revision_an
     member = await_member(cluster, node, "refused")
     assert f"revision {bad.revision} is left" in member.refused and "did not come up" in member.refused
     assert show(cluster, node, "shared_buffers") == "128MB"
+    cluster.await_status(lambda s: s.sync == "sync ANY 1 of 2", "it votes again")
+    put(cluster)
+    await_member(cluster, node, "in force")
     cluster.await_healthy()
 
 
