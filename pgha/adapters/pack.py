@@ -8,6 +8,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -44,7 +45,7 @@ def pack_for(python: str, machine: str, cache: str) -> tuple[str, bytes]:
     if same:
         files = _installed()
     else:
-        files = _wheels(minor, machine)
+        files = _wheels(minor, machine, Path(cache))
     files |= {f"pgha/{path.relative_to(_PACKAGE)}": path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
     digest = hashlib.sha256(f"{FORMAT} {minor} {machine}".encode())
     for name in sorted(files):
@@ -101,33 +102,32 @@ def _name(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", match[0]).lower() if match else ""
 
 
-def _wheels(minor: str, machine: str) -> dict[str, bytes]:
-    """The same packages as wheels for another Python, fetched by pip here."""
+def _wheels(minor: str, machine: str, cache: Path) -> dict[str, bytes]:
+    """The same packages as wheels for another Python, fetched by pip here once: a second run asks no index."""
     pins = [f"{name}=={importlib.metadata.version(name)}" for name in _closure()]
+    kept = cache / f"wheels-{minor}-{machine}-{hashlib.sha256(' '.join(pins).encode()).hexdigest()[:12]}"
+    if not kept.is_dir():
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix="wheels-") as scratch:
+            folder = Path(scratch) / "whole"
+            _download(minor, machine, pins, folder)
+            with contextlib.suppress(OSError):  # another run was first
+                folder.rename(kept)
+    return {name: data for wheel in sorted(kept.glob("*.whl")) for name, data in _unzip(wheel)}
+
+
+def _download(minor: str, machine: str, pins: list[str], folder: Path) -> None:
+    """By pip. Raises Refused."""
     platforms = [f"--platform=manylinux{tag}_{machine}" for tag in ("_2_28", "_2_17", "2014", "_2_34")]
-    with tempfile.TemporaryDirectory(prefix="pgha-wheels-") as folder:
-        argv = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--only-binary=:all:",
-            "--no-deps",
-            "--dest",
-            folder,
-        ]
-        argv += [f"--python-version={minor}", *platforms, *pins]
-        try:
-            ran = subprocess.run(argv, capture_output=True, text=True, timeout=PIP_S, check=False)
-        except (OSError, subprocess.TimeoutExpired) as e:
-            raise Refused(f"no wheels for Python {minor} on {machine}", str(e), "python3 -m ensurepip") from e
-        if ran.returncode:
-            why = ran.stderr.strip().splitlines()[-1:] or ["pip failed"]
-            raise Refused(
-                f"no wheels for Python {minor} on {machine}", why[0], "make pip work here, or use that Python"
-            )
-        return {name: data for wheel in sorted(Path(folder).glob("*.whl")) for name, data in _unzip(wheel)}
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--no-deps"]
+    argv += [f"--dest={folder}", f"--python-version={minor}", *platforms, *pins]
+    try:
+        ran = subprocess.run(argv, capture_output=True, text=True, timeout=PIP_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise Refused(f"no wheels for Python {minor} on {machine}", str(e), "python3 -m ensurepip") from e
+    if ran.returncode:
+        why = ran.stderr.strip().splitlines()[-1:] or ["pip failed"]
+        raise Refused(f"no wheels for Python {minor} on {machine}", why[0], "make pip work here, or use that Python")
 
 
 def _unzip(wheel: Path) -> Iterator[tuple[str, bytes]]:

@@ -7,10 +7,12 @@ import platform
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from pgha.adapters import pack
 from pgha.adapters.pack import pack_for
 
 
@@ -53,3 +55,19 @@ def test_the_same_code_has_the_same_name_and_is_packed_once(made: tuple[str, byt
     stored.write_bytes(b"as it was stored")
     assert pack_for(platform.python_version(), platform.machine(), str(cache)) == (name, b"as it was stored")
     stored.write_bytes(data)
+
+
+def test_wheels_for_another_python_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(minor: str, machine: str, pins: list[str], folder: Path) -> None:
+        asked.append(minor)
+        folder.mkdir()
+        with zipfile.ZipFile(folder / "psycopg-1-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("psycopg/__init__.py", "")
+
+    monkeypatch.setattr(pack, "_download", download)
+    first = pack_for("3.99.1", "x86_64", str(tmp_path))
+    assert pack_for("3.99.2", "x86_64", str(tmp_path)) == first and asked == ["3.99"]
+    with tarfile.open(fileobj=io.BytesIO(first[1])) as archive:
+        assert "psycopg/__init__.py" in archive.getnames()
