@@ -125,6 +125,13 @@ def test_an_order_that_is_over_is_nobodys_duty(phase: str) -> None:
     assert rule(asked("restart", phase=phase)) is Rule.R540_FOLLOWING
 
 
+def test_without_a_leader_key_an_order_is_answered_with_that() -> None:
+    obs = asked("restart")
+    assert obs.store is not None
+    order = obs.store.requests["n1"]
+    assert problem(but(obs, store__leader=None), order) == problem(but(obs, store=None), order) == "no leader key"
+
+
 def test_an_unknown_kind_of_order_is_answered() -> None:
     assert rule(asked("dance")) is Rule.R543_ANSWER
 
