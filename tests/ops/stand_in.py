@@ -165,3 +165,15 @@ def text_for(root: Path, cluster: str = "shop", extra: str = "") -> str:
         for n, (p, c, e) in PORTS.items()
     )
     return f"cluster: {cluster}\nnodes:\n{nodes}local: {{dir: {root}, user: {ME}}}\n{extra}"
+
+
+def home_for_me(tmp_path: Path) -> Path:
+    """A directory of ME's, whom the machine's programs run as, and the way to it."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(folder.stat().st_mode | 0o055)
+    home = tmp_path / "home"
+    home.mkdir()
+    if os.geteuid() == 0:
+        os.chown(home, pwd.getpwnam(ME).pw_uid, pwd.getpwnam(ME).pw_gid)
+    return home

@@ -6,7 +6,6 @@ PostgreSQL, etcd and the watchdog are stand-ins here (a host that only notes wha
 from __future__ import annotations
 
 import os
-import pwd
 import socket
 import stat
 from collections.abc import Iterator, Sequence
@@ -25,19 +24,12 @@ from pgha.ops.local_nodes import MARKER
 from pgha.ops.preflight import etcd_warning, read_marker
 from pgha.ports import Committed, Conflict, Guard, Unknown, Write
 from tests.ops import cases
-from tests.ops.stand_in import ME, PORTS, PREFIX, SYSTEM, Machine, ThreeMembers
+from tests.ops.stand_in import PORTS, PREFIX, SYSTEM, Machine, ThreeMembers, home_for_me
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
-    home = tmp_path / "home"
-    home.mkdir()
-    if os.geteuid() == 0:
-        os.chown(home, pwd.getpwnam(ME).pw_uid, pwd.getpwnam(ME).pw_gid)
-    yield Machine(home / "c")
+    yield Machine(home_for_me(tmp_path) / "c")
 
 
 def tree(root: Path) -> dict[str, str]:

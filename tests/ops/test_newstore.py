@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from pgha.ops.newstore import Remembered, leader_of, memory_of
 from pgha.ports import Clock, Committed, Conflict, Guard, Unknown, Write
 from tests.ops import cases
 from tests.ops.host_cases import wanted
-from tests.ops.stand_in import ME, Machine, ThreeMembers
+from tests.ops.stand_in import Machine, ThreeMembers, home_for_me
 
 LIES = Identity(1, 77, 5)
 COPY = {"id": "aa11", "device": 1, "inode": 77, "system": "9", "made": 5, "boot": ""}
@@ -70,14 +68,7 @@ def test_a_memory_names_the_directory_that_lies_there_or_none(case: str) -> None
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
-    home = tmp_path / "home"
-    home.mkdir()
-    if os.geteuid() == 0:
-        os.chown(home, pwd.getpwnam(ME).pw_uid, pwd.getpwnam(ME).pw_gid)
-    made = Machine(home / "c")
+    made = Machine(home_for_me(tmp_path) / "c")
     made.bootstrap()
     for name in cases.NAMES[1:]:
         made.real.make_dir(str(made.root / name / "data"))
