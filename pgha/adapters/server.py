@@ -24,6 +24,7 @@ from pgha.pg import conf, control, look
 from pgha.ports import Clock, GuardLink, ServerStart, ServerTrouble
 
 LOOK_S = 0.5
+UNHEARD_S = 1.0  # a standby that receives nothing for so long: its log is read for the reason (not within a switchover)
 SEAL_S = 2.0
 PREPARE_S = 2.0
 PROMOTE_S = 8.0
@@ -117,8 +118,9 @@ class PostgresServer:
             return replace(before, answered_s=answered_s, why=str(e).splitlines()[-1][:200] if str(e) else "")
         view = look.view(before, [x or "" for x in row], started_s)
         if view.running is Running.STANDBY and not view.receiving:
-            gone = view.upstream_epoch > 0 and self.log.wal_is_gone()
-            return replace(view, histories=self.files.histories_told(), wal_gone=gone or view.wal_gone)
+            quiet = view.upstream_epoch > 0 and started_s - view.heard_s > UNHEARD_S
+            gone = view.wal_gone or (quiet and self.log.wal_is_gone())
+            return replace(view, histories=self.files.histories_told(), wal_gone=gone)
         return view
 
     def _sql(self, sql: str, *, deadline_s: float) -> list[list[str | None]]:

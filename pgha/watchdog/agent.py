@@ -115,9 +115,7 @@ class Agent:
         self._greet(obs)
         configuring.look(self, obs, rule)
         due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
-        tells = (
-            due and not self.notes.silent and rule is not Rule.R200_FOREIGN
-        )  # not a word into another cluster's store
+        tells = due and not self.notes.silent and rule is not Rule.R200_FOREIGN  # no word into a foreign store
         if tells:
             self.publish(obs, rule)
         configured = obs.now_s - self.notes.configuring.put_s < 2 * configuring.READ_S
