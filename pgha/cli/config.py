@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +65,16 @@ class _Work:
             why = f"after {settings.FORCE_S:g} s the primary's rules are not yet what the settings ask for"
             raise PghaError("written, and not yet in force", why, self.target.command("list -w"), code=Exit.PARTIAL)
         self._tell(chosen)
+
+    def put(self, words: Sequence[str], *, reason: str, dry_run: bool) -> None:
+        """The change that KEY=VALUE words ask for."""
+        from pgha.ops import settings
+
+        self.change(
+            lambda seen, ask, by: settings.plan(self.target, seen, words, ask=ask, by=by),
+            reason=reason,
+            dry_run=dry_run,
+        )
 
     def _tell(self, chosen: Plan) -> None:
         """What has come of it on the nodes."""
@@ -150,11 +160,8 @@ def change(
     Exit codes: 0, 2 wrong value, 3 declined, 4 refused, 6 outcome unknown, 7 written and not yet in force, 13 changed
     by somebody else meanwhile.
     """
-    from pgha.ops import settings
-
-    work = _Work(merged(ctx, inventory=inventory, node=node, output=output, yes=yes))
-    work.change(
-        lambda seen, ask, by: settings.plan(work.target, seen, pairs, ask=ask, by=by), reason=reason, dry_run=dry_run
+    _Work(merged(ctx, inventory=inventory, node=node, output=output, yes=yes)).put(
+        pairs, reason=reason, dry_run=dry_run
     )
 
 
@@ -179,10 +186,7 @@ def edit(
     own = [f"{s.name}={s.text(found)}" for s in settings.SETTINGS]
     theirs = [f"{name}={value}" for name, value in found.parameters.items()]
     text = head + "\n".join([*own, "# PostgreSQL's, such as work_mem=64MB:", *theirs]) + "\n"
-    words = settings.words_of(local_editor.edited(text), found)
-    work.change(
-        lambda seen, ask, by: settings.plan(work.target, seen, words, ask=ask, by=by), reason=reason, dry_run=dry_run
-    )
+    work.put(settings.words_of(local_editor.edited(text), found), reason=reason, dry_run=dry_run)
 
 
 @app.command(epilog="Example: pgha config history")
