@@ -24,6 +24,7 @@ from pgha.ops import drill, local_nodes, procs
 from pgha.ops.drill_local import LocalGround
 from pgha.ops.drill_report import DrillReport
 from pgha.ops.target import store_access
+from tests.support import programs
 from tests.support.postgres_pair import WAL_SEGMENT_MB
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +74,8 @@ def demo() -> Iterator[Demo]:
     where = Path(tempfile.mkdtemp(prefix="pgha-bench-", dir="/var/tmp"))
     where.rmdir()  # `demo up` makes it, for its own user
     try:
-        yield Demo(str(where), pgha("demo", "up", "--dir", str(where), "--wal-segment", str(WAL_SEGMENT_MB)))
+        words = ["--dir", str(where), "--wal-segment", str(WAL_SEGMENT_MB), *programs.demo_words()]
+        yield Demo(str(where), pgha("demo", "up", *words))
     except (AssertionError, PghaError):
         _show_logs(where)
         raise

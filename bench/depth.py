@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.figures import Line, Spread
+from bench.figures import Line, Spread, table
+from pgha.errors import PghaError
 from pgha.ops import local_nodes
 from pgha.ops.local_nodes import LocalNode
+from pgha.ports import StoreDown
 from tests.loopback import faults
 from tests.loopback.cluster import Cluster, pgha
 from tests.loopback.writing import Word, Writing, writing
@@ -268,16 +270,30 @@ PARTS: dict[str, Callable[[Tools], list[Line]]] = {
 
 
 def lines(wanted: set[str], rounds: int, base_s: float, say: Say) -> list[Line]:
-    """All wanted parts on one cluster."""
+    """All wanted parts on one cluster; after one that broke the others go on, on a new one."""
     cluster, found = Cluster(), list[Line]()
     try:
-        cluster.up(segment_mb=WAL_SEGMENT_MB)
-        tools = Tools(cluster, rounds, say, base_s)
-        for part, run in PARTS.items():
-            if part in wanted:
-                cluster.mend()
-                cluster.await_healthy()
-                found += run(tools)
+        for part in (p for p in PARTS if p in wanted):
+            done = _part(part, Tools(cluster, rounds, say, base_s))
+            say(table(done))
+            found += done
     finally:
         cluster.down()
     return found
+
+
+def _part(part: str, tools: Tools) -> list[Line]:
+    """Its lines; one that says why, when it did not come to its end."""
+    cluster = tools.cluster
+    try:
+        if cluster.root:
+            cluster.mend()
+        else:
+            cluster.up(segment_mb=WAL_SEGMENT_MB)
+        cluster.await_healthy()
+        return PARTS[part](tools)
+    except (AssertionError, PghaError, StoreDown) as e:
+        for title, text in cluster.log_ends(25):
+            tools.say(f"-- {title}\n{text}")
+        cluster.down()
+        return [Line(part, Spread((0.0,)), "", None, f"ENDED EARLY: {e}"[:300].replace("\n", " "), broken=True)]

@@ -8,7 +8,8 @@ import platform
 import subprocess
 from pathlib import Path
 
-from pgha.adapters.binaries import find_etcd, find_postgres
+from pgha.adapters.binaries import find_etcd
+from tests.support.programs import postgres_bin
 
 
 def _first_line(argv: list[str]) -> str:
@@ -31,7 +32,7 @@ def facts() -> dict[str, str]:
         "cpu": _cpu(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "postgresql": _first_line([f"{find_postgres(None, None)}/postgres", "--version"]),
+        "postgresql": _first_line([f"{postgres_bin()}/postgres", "--version"]),
         "etcd": _first_line([find_etcd(None), "--version"]),
         "load": " ".join(f"{x:.2f}" for x in os.getloadavg()),
     }

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from pgha.adapters.binaries import find_postgres
 from pgha.adapters.local import SystemClock
 from pgha.adapters.server_copies import TORN, Copies
 from pgha.adapters.server_files import ServerFiles, identity_of
@@ -33,10 +32,11 @@ from tests.support.postgres_pair import (
     server_root,
     until,
 )
+from tests.support.programs import postgres_bin
 
 pytestmark = [pytest.mark.loopback, pytest.mark.slow, pytest.mark.timeout(120)]
 
-BIN = find_postgres(os.environ.get("PGHA_TEST_PG_BIN") or None, None)
+BIN = postgres_bin()
 Tool = Callable[[list[str]], ToolResult]
 
 

@@ -15,6 +15,7 @@ from pgha.adapters.local import LocalHost
 from pgha.inventory import parse
 from pgha.ops import local_nodes, procs
 from pgha.ops.drill_ground import FAULTS
+from tests.support import programs
 from tests.support.postgres_pair import until
 
 pytestmark = [pytest.mark.loopback, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -34,7 +35,7 @@ def inventory() -> Iterator[str]:
     where = Path(tempfile.mkdtemp(prefix="pgha-drill-", dir="/var/tmp"))
     where.rmdir()
     try:
-        up = pgha("demo", "up", "--dir", str(where))
+        up = pgha("demo", "up", "--dir", str(where), *programs.demo_words())
         assert up.returncode == 0, up.stdout + up.stderr
         yield f"{where}/inventory.yaml"
     finally:

@@ -31,10 +31,10 @@ from pgha.ops.status import Seen, Status
 from pgha.ops.target import Target, from_inventory
 from pgha.ports import Committed, Guard, StoreDown, Write
 from tests.loopback import faults
+from tests.support import programs
 from tests.support.postgres_pair import until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PG_BIN = "PGHA_TEST_PG_BIN"  # environment: another PostgreSQL than the one that is found
 UP_S = 120.0
 STORE_S = 3.0
 HEALTHY_S = 75.0
@@ -73,8 +73,7 @@ class Cluster:
         """Make it, with the writing client's role and table."""
         self.root = tempfile.mkdtemp(prefix="pgha-lb-", dir="/var/tmp")
         os.rmdir(self.root)
-        bin_dir = os.environ.get(PG_BIN, "")
-        words = ["--nodes", str(nodes), "--wal-segment", str(segment_mb), *(["--pg-bin", bin_dir] if bin_dir else [])]
+        words = ["--nodes", str(nodes), "--wal-segment", str(segment_mb), *programs.demo_words()]
         said = pgha("demo", "up", "--dir", self.root, *words, within_s=UP_S)
         assert said.code == 0, said.text
         self.adopt(f"{self.root}/inventory.yaml")

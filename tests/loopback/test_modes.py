@@ -20,6 +20,7 @@ from pgha.ops.local_nodes import LocalNode
 from tests.loopback import faults
 from tests.loopback.cluster import Cluster, Said, pgha
 from tests.loopback.writing import Writing, writing
+from tests.support import programs
 from tests.support.postgres_pair import until
 
 pytestmark = [pytest.mark.loopback, pytest.mark.timeout(180)]
@@ -274,7 +275,7 @@ def test_a_cluster_is_bootstrapped_with_another_promise(durability: str) -> None
     root = tempfile.mkdtemp(prefix="pgha-lb-", dir="/var/tmp")
     os.rmdir(root)
     user = demo.demo_user()
-    wish = demo.Wish(dir=root)
+    wish = demo.Wish(dir=root, bin_dir=programs.chosen())
     text = demo.inventory_text(wish, user, LocalHost(user)) + f"ha: {{durability: {durability}, max_lag: 1MB}}\n"
     with tempfile.TemporaryDirectory(prefix="pgha-lb-") as folder:
         path = Path(folder, "inventory.yaml")

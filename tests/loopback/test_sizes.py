@@ -6,7 +6,6 @@ Each is made for its scenarios and removed before the next; of three nodes is th
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import time
@@ -18,9 +17,10 @@ import pytest
 from pgha.errors import Exit
 from pgha.ops import demo, local_nodes, procs
 from tests.loopback import faults
-from tests.loopback.cluster import PG_BIN, UP_S, Cluster, pgha
+from tests.loopback.cluster import UP_S, Cluster, pgha
 from tests.loopback.test_flapping import look_at_names
 from tests.loopback.writing import writing
+from tests.support import programs
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.postgres_pair import USER, free_ports, until
 
@@ -45,7 +45,7 @@ def two_nodes(store: EtcdCluster) -> Iterator[Cluster]:
     cluster, home = Cluster(), Path(tempfile.mkdtemp(prefix="pgha-lb-", dir="/var/tmp"))
     home.chmod(0o755)
     cluster.root = f"{home}/c"
-    path, own = home / "inventory.yaml", os.environ.get(PG_BIN, "")
+    path, own = home / "inventory.yaml", programs.chosen()
     bin_dir = f"  bin_dir: {own}\n" if own else ""
     endpoints = ", ".join(store.access.endpoints)
     shutil.chown(home, USER)

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import psycopg
 
-from pgha.adapters.binaries import find_postgres
 from pgha.ops.drill_role import make_sql
 from pgha.ops.newdata import scram_verifier
 from pgha.ops.procs import living, send
 from pgha.pg.conf import DEFAULTS, FIXED, quote
+from tests.support.programs import postgres_bin
 
 USER = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 REPLICATION_PASSWORD = "replication-of-a-test"
@@ -87,7 +87,7 @@ class PlainServer:
     name: str
     root: Path
     port: int
-    bin_dir: str = field(default_factory=lambda: find_postgres(None, None))
+    bin_dir: str = field(default_factory=postgres_bin)
     process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pgha.adapters.binaries import find_postgres
+from tests.support.programs import postgres_bin
 from tests.watchdog.guarded_node import AS_USER, ENV, USER, GuardedNode
 
 SETTINGS = """
@@ -39,7 +39,7 @@ def _directory() -> Path:
 @pytest.fixture(scope="session")
 def bin_dir() -> str:
     """PostgreSQL's programs."""
-    return find_postgres(None, None)
+    return postgres_bin()
 
 
 @pytest.fixture(scope="session")
