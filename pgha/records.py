@@ -29,6 +29,7 @@ from pgha.core.model import (
     format_lsn,
 )
 from pgha.records_json import SCHEMA, Reader, copy_of, dump, lsn_of, pairs_of, text_of
+from pgha.records_measures import measures_body, parse_measures
 from pgha.records_settings import dump_answer as dump_answer
 from pgha.records_settings import dump_question as dump_question
 from pgha.records_settings import dump_settings as dump_settings
@@ -145,6 +146,7 @@ def dump_member(v: Member) -> bytes:
             "refused": v.refused,
             "pending": {name: list(pair) for name, pair in v.pending.items()},
             "limits": dict(v.limits),
+            "measures": measures_body(v.measures),
         }
     )
 
@@ -261,6 +263,7 @@ def parse_member(r: Reader) -> Member:
         refused=r.get("refused", str, ""),
         pending=pairs_of(r, "pending"),
         limits={text_of(name): limits.count(name) for name in limits.body},
+        measures=parse_measures(r),
     )
 
 

@@ -1,6 +1,6 @@
 """What a person or a pipeline reads: errors, progress, tables, JSON. stdout is the answer, stderr the story.
 
-rich is loaded only where a table is drawn. Colour never carries meaning alone: what is red also says so in words.
+Colour never carries meaning alone: what is red also says so in words.
 """
 
 from __future__ import annotations
@@ -11,21 +11,14 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-from pgha.core.model import format_lsn
 from pgha.errors import Exit, PghaError
 
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-
-    from pgha.ops.status import Row, Status
-
 UNITS = ("B", "kB", "MB", "GB", "TB")
-COLUMNS = ("NODE", "ROLE", "STATE", "TL", "LSN", "LAG", "SYNC", "SEEN", "HOST")
-GIVES_WAY = ("LSN", "HOST", "TL")  # in this order, where the terminal is too narrow
-NUMBERS = frozenset({"TL", "LAG", "SEEN"})  # aligned to the right
-COLOURS = {Exit.OK: "green", Exit.DEGRADED: "yellow"}
+RED, GREEN, YELLOW, CYAN, BOLD = "31", "32", "33", "36", "1"
+STYLES = (("! ", RED), ("error: ", RED), ("order: ", YELLOW), ("next: ", CYAN))  # SGR codes by a line's beginning
+COLOURS = {Exit.OK: GREEN, Exit.DEGRADED: YELLOW}
 
 
 def bytes_text(count: int) -> str:
@@ -54,8 +47,9 @@ def clean(text: str) -> str:
 def error(problem: PghaError, stream: TextIO | None = None) -> None:
     """The error form, on stderr."""
     out = stream or sys.stderr
-    for line in problem.lines():
-        print(clean(line), file=out)
+    lines = [clean(line) for line in problem.lines()]
+    for line in painted(lines) if has_colour(out) else lines:
+        print(line, file=out)
 
 
 def as_json(body: Mapping[str, object]) -> None:
@@ -106,31 +100,7 @@ def typed(question: str) -> str:
     return sys.stdin.readline().strip()
 
 
-# -- list ----------------------------------------------------------------------------------------------------
-
-
-def _cells(row: Row) -> dict[str, str]:
-    return {
-        "NODE": row.node,
-        "ROLE": row.role,
-        "STATE": "running" if row.state == "primary" else row.state,
-        "TL": "-" if row.timeline is None else str(row.timeline),
-        "LSN": "-" if row.lsn is None else format_lsn(row.lsn),
-        "LAG": "-" if row.lag_bytes is None or row.role == "primary" else bytes_text(row.lag_bytes),
-        "SYNC": row.sync,
-        "SEEN": age_text(row.seen_s),
-        "HOST": row.host,
-    }
-
-
-def _fitting(sizes: Mapping[str, int], width: int) -> list[str]:
-    """The columns that fit beside each other; those of GIVES_WAY go first, the rest never."""
-    shown = list(COLUMNS)
-    for name in GIVES_WAY:
-        if 2 + sum(sizes[c] for c in shown) + 2 * (len(shown) - 1) <= width:
-            break
-        shown.remove(name)
-    return shown
+# -- pages ---------------------------------------------------------------------------------------------------
 
 
 def console_width() -> int:
@@ -140,54 +110,30 @@ def console_width() -> int:
     return 160
 
 
-def status_lines(status: Status, width: int) -> list[str]:
-    """The page as plain text, not wider than needed: what a pipe gets, and what the golden files hold."""
-    table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *(_cells(row) for row in status.rows)]
-    sizes = {c: max(len(clean(line[c])) for line in table) for c in COLUMNS}
-    shown = _fitting(sizes, width)
-    lines = [clean(status.sentence())]
-    marks = [" ", *("!" if row.alert else " " for row in status.rows)]
-    for mark, line in zip(marks, table, strict=True):
-        texts = {c: clean(line[c]) for c in shown}
-        cells = [texts[c].rjust(sizes[c]) if c in NUMBERS else texts[c].ljust(sizes[c]) for c in shown]
-        lines.append(f"{mark} {'  '.join(cells)}".rstrip())
-    lines += [f"order: {clean(status.order)}"] if status.order else []
-    lines += [f"! {clean(note)}" for note in status.notes]
-    lines += [f"- {clean(remark)}" for remark in status.remarks]
-    lines += [f"next: {status.next_step}"] if status.next_step else []
-    return lines
+def has_colour(stream: TextIO) -> bool:
+    """A terminal that may be coloured: not a pipe, and neither NO_COLOR nor a dumb terminal."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def status_page(status: Status, width: int) -> RenderableType:
-    """The same page with colour, for a terminal: red rows for what is wrong, the first line by its verdict."""
-    from rich.text import Text
-
-    page = Text()
-    lines = status_lines(status, width)
-    alerts = [False, False, *(row.alert for row in status.rows)]
-    for number, line in enumerate(lines):
-        style = ""
-        if number == 0:
-            style = f"bold {COLOURS.get(status.exit, 'red')}"
-        elif number == 1:
-            style = "bold"
-        elif line.startswith("! ") or (number < len(alerts) and alerts[number]):
-            style = "red"
-        page.append(line + ("\n" if number < len(lines) - 1 else ""), style=style)
-    return page
-
-
-def console() -> Console:
-    """rich's console on stdout; honours NO_COLOR by itself."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
-
-
-def show_status(status: Status) -> None:
-    """The page on stdout, coloured only on a terminal (rich is not even loaded for a pipe)."""
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        console().print(status_page(status, console_width()))
-        return
-    for line in status_lines(status, console_width()):
+def page(lines: Sequence[str], exit_code: Exit | None = None) -> None:
+    """Lines on stdout, coloured on a terminal by what they begin with; the first one by the exit code, where given."""
+    for line in painted(lines, exit_code) if has_colour(sys.stdout) else lines:
         print(line)
+
+
+def painted(lines: Sequence[str], exit_code: Exit | None = None) -> list[str]:
+    """The same with colour. Nothing is said by colour alone: what is red begins with `!` or `error:`."""
+    found = []
+    for number, line in enumerate(lines):
+        style = next((code for head, code in STYLES if line.startswith(head)), "")
+        if exit_code is not None and number == 0:
+            style = f"1;{COLOURS.get(exit_code, RED)}"
+        elif not style and _is_head(line):
+            style = BOLD
+        found.append(f"\x1b[{style}m{line}\x1b[0m" if style and line else line)
+    return found
+
+
+def _is_head(line: str) -> bool:
+    """The head of a table: several words in capitals."""
+    return len(line.split()) > 2 and line == line.upper() and line.strip()[:4].isalpha()

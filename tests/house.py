@@ -77,7 +77,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "grpc": ("adapters/etcd*.py",),
     "psycopg": ("adapters/database*.py", "adapters/client.py"),
     "yaml": ("inventory*.py",),
-    "rich": ("render.py", "cli/*.py"),
+    "rich": (),
     "typer": ("cli/*.py",),
     # standard library: processes, time, network, chance, files
     "subprocess": ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", "adapters/pack.py"),
@@ -99,6 +99,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "concurrent": (),
     "socket": (_ADAPTERS, *GUARD, _LINK, "cli/ordering.py"),  # the last one: who asked, by host name
     "select": (_ADAPTERS, *GUARD, "ops/judge_main.py"),
+    "termios": ("adapters/keyboard.py",),
+    "tty": ("adapters/keyboard.py",),
     "selectors": (),
     "fcntl": (_ADAPTERS, *GUARD, "watchdog/main.py", "ops/restarter.py"),
     "random": (),

@@ -14,7 +14,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgha import records
-from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Pause, Position, Rule, Seal, Settings, Tenure
+from pgha.core.model import (
+    Cluster,
+    Copy,
+    Event,
+    Leader,
+    Measures,
+    Member,
+    Order,
+    Pause,
+    Position,
+    Rule,
+    Seal,
+    Settings,
+    Tenure,
+)
 from pgha.records import Problem, parse_value
 from pgha.records_json import SCHEMA, Reader
 
@@ -34,19 +48,23 @@ def rules(draw: st.DrawFn) -> Rule:
     return Rule(holder, frozenset(voters), draw(st.integers(1, len(voters))) if voters else 0)
 
 
+MILLIS = st.integers(0, 1 << 40).map(lambda n: round(n / 1000, 3))
+MEASURES = st.builds(Measures, st.dictionaries(TEXT, MILLIS, max_size=3), MILLIS, MILLIS, MILLIS, COUNTS)
+
+
 @st.composite
 def members(draw: st.DrawFn) -> Member:
     """Any member, its seal its own node's."""
     node = draw(NAMES)
     seals = st.builds(Seal, COUNTS, st.builds(Copy, st.just(node), NAMES), POSITIONS)
     plain = st.builds(
-        Member,
+    Member,
         node=st.just(node), incarnation=TEXT, beat=COUNTS, host=TEXT, port=COUNTS, data=TEXT, state=TEXT,
         primary=st.booleans(), position=POSITIONS, replay=POSITIONS, seal=st.none() | seals, upstream_epoch=COUNTS,
         priority=st.integers(), nofailover=st.booleans(), version=TEXT, postgres=TEXT, problem=TEXT, rule=TEXT,
         written_at=st.integers(0, 1 << 40).map(lambda n: round(n / 1000, 3)),
         standbys=st.dictionaries(TEXT, st.tuples(TEXT, st.integers(0, (1 << 64) - 1)), max_size=3),
-        kept=st.lists(TEXT, max_size=3).map(tuple),
+        kept=st.lists(TEXT, max_size=3).map(tuple), measures=MEASURES,
     )  # fmt: skip
     return draw(plain)
 
@@ -111,6 +129,7 @@ OPTIONAL = {  # what an older version may not have written
         "refused",
         "pending",
         "limits",
+        "measures",
     },
     "request": {"asked_by", "asked_at", "answer", "revision", "gives_up", "reason", "for_s", "begun_s", "data"},
     "cluster": {"created_at"},

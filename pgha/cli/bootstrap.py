@@ -29,7 +29,7 @@ def bootstrap(
 
     The nodes are hosts reached over SSH, or processes of this machine (`local:` in the inventory).
     """
-    from pgha import render
+    from pgha import render, render_list
     from pgha.ops import bootstrap as moves
     from pgha.ops import newstore
     from pgha.ops.bootstrap_run import Options
@@ -48,5 +48,5 @@ def bootstrap(
     if choice.json:
         render.as_json({**done.status.as_dict(), "seconds": round(done.seconds, 2)})
         return
-    render.show_status(done.status)
+    render_list.show(done.status)
     print(f"bootstrap done in {done.seconds:.1f} s")

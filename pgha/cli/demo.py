@@ -60,7 +60,7 @@ def up(
     output: OutputOption = None,
 ) -> None:
     """Make the demo: a cluster that heals itself, in seconds. Interrupted, the same command goes on."""
-    from pgha import render
+    from pgha import render, render_list
     from pgha.adapters.local import LocalHost
     from pgha.ops import demo
 
@@ -72,7 +72,7 @@ def up(
     if merged(ctx, output=output).json:
         render.as_json({**done.status.as_dict(), "seconds": round(done.seconds, 2)})
         return
-    render.show_status(done.status)
+    render_list.show(done.status)
     print(f"up in {done.seconds:.1f} s, as {host.user}, in {wish.dir}")
     for line in demo.next_lines(wish, f"-i {wish.dir}/{demo.INVENTORY} " if wish.flags else ""):
         print(line)

@@ -29,7 +29,7 @@ def remove(
 
     Exit codes: 0, 3 declined, 4 refused (primary, promise, an unwell node), 8 host unreachable, 13 another order.
     """
-    from pgha import render
+    from pgha import render, render_list
     from pgha.ops import bootstrap, removal, status
     from pgha.ops.leavers import Leavers
 
@@ -62,7 +62,7 @@ def remove(
         body = {"node": name, "moved_to": where, "lines": [{"line": n, "text": text} for n, text in left]}
         render.as_json({"schema_version": 1, "removed": body, "status": found.as_dict()})
         return
-    render.show_status(found)
+    render_list.show(found)
     print(f"{name} is removed" + (f"; its data are in {where}" if where else ""))
     if left:
         print(f"take it out of {path} (else pgha {flags}bootstrap would put it in again):")

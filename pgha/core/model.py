@@ -161,6 +161,22 @@ class Leader:
 
 
 @dataclass(frozen=True, slots=True)
+class Measures:
+    """What a node has measured of itself, for showing only. Seconds; 0.0 where nothing was measured.
+
+    lags: on a primary, its followers: copy name to how long until their replay was confirmed. lease_s: what was left of
+    the lease until F_soft at that moment. least_s: the least that was left at a renewal within a day, least_at when, by
+    the writer's wall clock. near: how often that was less than a third of F_soft.
+    """
+
+    lags: Mapping[str, float] = field(default_factory=dict)
+    lease_s: float = 0.0
+    least_s: float = 0.0
+    least_at: float = 0.0
+    near: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """What a node publishes of itself in members/<node>. Facts for showing, and its seal.
 
@@ -200,6 +216,7 @@ class Member:
     refused: str = ""
     pending: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    measures: Measures = Measures()
 
     @property
     def copy(self) -> Copy:

@@ -25,6 +25,7 @@ class Walsender:
     """A row of pg_stat_replication. `name` is the application_name; a name that is there twice is listed twice.
 
     replied: the standby's own time of its last reply, as text: only that it changes means something. "" when unknown.
+    lag_s: until it confirmed to have replayed what was written lately; 0.0 when nothing was.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Walsender:
     flush: int
     sync_priority: int
     replied: str = ""
+    lag_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

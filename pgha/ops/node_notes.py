@@ -8,6 +8,9 @@ from __future__ import annotations
 from pgha import records
 from pgha.core.chores import OPEN
 from pgha.core.model import Member
+from pgha.ops.paused import span_text
+
+DAY_S = 86400.0
 
 
 def tags(member: Member) -> list[str]:
@@ -17,13 +20,17 @@ def tags(member: Member) -> list[str]:
     return [*found, *([f"priority {member.priority}"] if member.priority else [])]
 
 
-def remarks(found: records.Records) -> tuple[str, ...]:
+def remarks(found: records.Records, at: float) -> tuple[str, ...]:
     """Nothing is wrong, and somebody may want to know."""
     said = []
     for name, member in sorted(found.members.items()):
-        if tags(member):
-            said.append(f"{name}: {', '.join(tags(member))}")
         said += [f"{name} waits for a restart: {p} {now} -> {new}" for p, (now, new) in sorted(member.pending.items())]
+        measured, ago_s = member.measures, max(0.0, at - member.measures.least_at)
+        if measured.near and ago_s <= DAY_S:
+            times = f"{measured.near} near miss{'' if measured.near == 1 else 'es'} within a day"
+            said.append(
+                f"{name} renewed its lease with {measured.least_s:.1f} s left, {span_text(ago_s)} ago ({times})"
+            )
     return tuple(said)
 
 

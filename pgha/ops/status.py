@@ -8,51 +8,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pgha import records
 from pgha.core import decide
-from pgha.core.model import Copy, Leader, Member, Rule, Tenure, format_lsn, parse_standby_name
+from pgha.core.model import Leader, Member, Rule, Tenure
 from pgha.errors import Exit
-from pgha.ops import node_notes
+from pgha.ops import advice, node_notes
 from pgha.ops.paused import Paused, paused
 from pgha.ops.promise import WRITES_WAIT, promise
-from pgha.ops.target import NodeRef, Target
+from pgha.ops.rows import BEAT_S as BEAT_S
+from pgha.ops.rows import SILENT_S as SILENT_S
+from pgha.ops.rows import Row as Row
+from pgha.ops.rows import Seen as Seen
+from pgha.ops.rows import age_of, refs_of, row_of, unknown
+from pgha.ops.rows import is_fresh as is_fresh
+from pgha.ops.rows import primary_of as primary_of
+from pgha.ops.rows import says_primary as says_primary
+from pgha.ops.rows import standbys_of as standbys_of
+from pgha.ops.rows import voters_of as voters_of
+from pgha.ops.target import Target
 from pgha.ports import Clock, Store, StoreDown, StoreHealth
 
-BEAT_S = 2.0  # a member writes its record at least this often
-SILENT_S = 3 * BEAT_S + 4.0
-WRITABLE_S = 4.5  # below the least H: a record may say so long that its node is writable
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One look: what the store said, how its members are, and when (wall clock). down: why there was no answer."""
-
-    records: records.Records
-    health: StoreHealth
-    at: float
-    down: str = ""
-    denied: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One node. lag_bytes and seen_s are None when nobody said; alert: something is wrong with it."""
-
-    node: str
-    role: str
-    state: str
-    timeline: int | None
-    lsn: int | None
-    lag_bytes: int | None
-    sync: str
-    seen_s: float | None
-    host: str
-    alert: bool = False
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +74,6 @@ class Status:
 
     def as_dict(self) -> dict[str, object]:
         """For JSON: stable names, `schema_version` rises when one changes its meaning."""
-        rows = [
-            {
-                "node": r.node,
-                "role": r.role,
-                "state": r.state,
-                "timeline": r.timeline,
-                "lsn": None if r.lsn is None else format_lsn(r.lsn),
-                "lag_bytes": r.lag_bytes,
-                "sync": r.sync,
-                "seen_s": None if r.seen_s is None else round(r.seen_s, 1),
-                "host": r.host,
-                "alert": r.alert,
-                "problem": r.problem,
-            }
-            for r in self.rows
-        ]
         return {
             "schema_version": SCHEMA_VERSION,
             "cluster": self.cluster,
@@ -122,7 +84,7 @@ class Status:
             "sync": self.sync,
             "survives": self.survives,
             "store": {"up": self.store_up, "size": self.store_size},
-            "nodes": rows,
+            "nodes": [row.as_dict() for row in self.rows],
             "order": self.order or None,
             "paused": self.paused.as_dict() if self.paused else None,
             "at_stake_bytes": self.stakes,
@@ -152,49 +114,6 @@ def gather(store: Store, clock: Clock, cluster: str, *, timeout_s: float) -> See
 # -- judgement -----------------------------------------------------------------------------------------------
 
 
-def _age(member: Member | None, at: float) -> float | None:
-    return None if member is None else max(0.0, at - member.written_at)
-
-
-def is_fresh(member: Member | None, at: float) -> bool:
-    """It has reported within SILENT_S."""
-    age = _age(member, at)
-    return age is not None and age <= SILENT_S
-
-
-def says_primary(member: Member, seen: Seen) -> bool:
-    """It said within WRITABLE_S that it is writable; for the holder of the key, within SILENT_S.
-
-    A dead primary's last record outlives its lease: it is no second primary beside the one that has taken over.
-    """
-    leader, age = seen.records.leader, _age(member, seen.at)
-    holds = leader is not None and leader.holder.node == member.node
-    return member.primary and age is not None and age <= (SILENT_S if holds else WRITABLE_S)
-
-
-def primary_of(seen: Seen) -> Member | None:
-    """The holder's own record when the key is held and the holder still reports; else there is no primary to show."""
-    leader = seen.records.leader
-    if leader is None or leader.tenure is not Tenure.HELD:
-        return None
-    member = seen.records.members.get(leader.holder.node)
-    return member if is_fresh(member, seen.at) else None
-
-
-def standbys_of(primary: Member | None) -> Mapping[str, tuple[str, int]]:
-    """What the primary says of its followers: node name to (state, flush LSN)."""
-    found: dict[str, tuple[str, int]] = {}
-    for name, said in (primary.standbys if primary else {}).items():
-        parsed = parse_standby_name(name)
-        found[parsed[0].node if parsed else name.partition(".")[0]] = said
-    return found
-
-
-def voters_of(leader: Leader | None) -> frozenset[Copy]:
-    """The voters of the rule in force, which is the newest."""
-    return leader.sync[-1].voters if leader is not None and leader.sync else frozenset()
-
-
 def survivable(sync: tuple[Rule, ...], *, store_up: int, store_size: int, fresh: frozenset[str]) -> int:
     """How many nodes may be lost at one moment, the primary among them: the smallest k of the rules that still count.
 
@@ -204,38 +123,6 @@ def survivable(sync: tuple[Rule, ...], *, store_up: int, store_size: int, fresh:
         return 0
     rules = min(min(rule.k, sum(v.node in fresh for v in rule.voters)) for rule in sync)
     return max(0, min(rules, store_up - (store_size // 2 + 1)))
-
-
-def _serves(member: Member, *, fresh: bool) -> bool:
-    """It reports and has a server; what a silent node is by now nobody knows."""
-    return fresh and member.state not in ("starting", "stopping", "stopped", "waiting")
-
-
-def _row(ref: NodeRef, seen: Seen, primary: Member | None) -> Row:
-    member, leader = seen.records.members.get(ref.name), seen.records.leader
-    age, host = _age(member, seen.at), f"{ref.host}:{ref.port}"
-    if member is None:
-        return Row(ref.name, "-", "never reported", None, None, None, "-", None, host, alert=True)
-    fresh, is_primary = is_fresh(member, seen.at), primary is not None and primary.node == ref.name
-    fresh = fresh and not (member.primary and not is_primary and not says_primary(member, seen))
-    follower = standbys_of(primary).get(ref.name)
-    voter = member.copy in voters_of(leader)
-    lag = max(0, primary.position.lsn - follower[1]) if primary is not None and follower is not None else None
-    role = "primary" if is_primary or says_primary(member, seen) else "standby" if _serves(member, fresh=fresh) else "-"
-    good = fresh and (is_primary or member.state == "streaming")
-    return Row(
-        node=ref.name,
-        role=role,
-        state=member.state if fresh else f"silent, was {member.state}",
-        timeline=member.position.timeline or None,
-        lsn=member.position.lsn or None,
-        lag_bytes=0 if is_primary else lag,
-        sync="-" if is_primary else "voter" if voter else "no",
-        seen_s=age,
-        host=f"{member.host}:{member.port}",
-        alert=not good or bool(member.problem) or (member.primary and not is_primary),
-        problem=member.problem,
-    )
 
 
 def _disagreements(target: Target, seen: Seen, primary: Member | None) -> list[str]:
@@ -275,7 +162,7 @@ def _no_primary(seen: Seen) -> list[str]:
         return [f"{name} has released the leader key ({leader.reason or 'no reason given'}); nobody has taken over yet"]
     if leader.paused is not None and member is not None and is_fresh(member, seen.at):
         return [f"{name} holds the leader key, its server is not writable ({member.state})"]
-    age = _age(member, seen.at)
+    age = age_of(member, seen.at)
     return [f"{name} holds the leader key and has not reported" + ("" if age is None else f" for {age:.0f} s")]
 
 
@@ -307,9 +194,10 @@ def judge(target: Target, seen: Seen) -> Status:
     primary = None if seen.down else primary_of(seen)
     if pause is not None and primary is not None and not primary.primary:
         primary = None  # it stays so until the pause is over
-    refs = _refs(target, seen)
-    rows = tuple(_row(ref, seen, primary) for ref in refs)
+    refs = refs_of(target, seen)
+    rows = tuple(row_of(ref, seen, primary) for ref in refs)
     nofailover = frozenset(ref.name for ref in refs if ref.nofailover)
+    nofailover |= {name for name, m in found.members.items() if m.nofailover}  # a node's own file has no peer's tags
     notes = _disagreements(target, seen, primary)
     writable = [m for m in found.members.values() if says_primary(m, seen)]
     here = (
@@ -318,7 +206,7 @@ def judge(target: Target, seen: Seen) -> Status:
     promised = promise(found.settings, leader, primary, here)
     verdict, code = "healthy", Exit.OK
     if seen.down:
-        verdict, code, rows = "store unreachable", Exit.STORE, tuple(_unknown(ref) for ref in target.nodes)
+        verdict, code, rows = "store unreachable", Exit.STORE, tuple(unknown(ref) for ref in target.nodes)
         notes = [f"the store gave no answer: {seen.down}"]
     elif len(writable) > 1:
         verdict, code = "TWO PRIMARIES", Exit.NO_PRIMARY
@@ -347,12 +235,12 @@ def judge(target: Target, seen: Seen) -> Status:
         store_size=size,
         rows=rows,
         notes=tuple(notes),
-        next_step=pause.resume(target) if pause else _next_step(target, code),
+        next_step=pause.resume(target) if pause else advice.next_step(target, code, rows),
         order=_order_text(seen),
         at=seen.at,
         stakes=promised.stakes,
         paused=pause,
-        remarks=() if seen.down else (*promised.remarks, *node_notes.remarks(found)),
+        remarks=() if seen.down else (*promised.remarks, *node_notes.remarks(found, seen.at)),
     )
 
 
@@ -363,17 +251,6 @@ def pause_of(seen: Seen) -> Paused | None:
     return paused(leader, member, seen.at, reports=is_fresh(member, seen.at))
 
 
-def _refs(target: Target, seen: Seen) -> tuple[NodeRef, ...]:
-    """The nodes that should be there, and those that report besides."""
-    known = {ref.name for ref in target.nodes}
-    others = [m for name, m in sorted(seen.records.members.items()) if name not in known]
-    return (*target.nodes, *(NodeRef(m.node, m.host, m.port, m.nofailover) for m in others))
-
-
-def _unknown(ref: NodeRef) -> Row:
-    return Row(ref.name, "-", "unknown", None, None, None, "-", None, f"{ref.host}:{ref.port}", alert=True)
-
-
 def _order_text(seen: Seen) -> str:
     order, others = seen.records.order, "; ".join(node_notes.orders(seen.records, seen.at))
     if order is None:
@@ -382,11 +259,3 @@ def _order_text(seen: Seen) -> str:
     asked = f"asked {age:.0f} s ago by {order.asked_by or 'somebody'}"
     to = f" to {order.target}" if order.target not in ("", order.source) else ""
     return f"{order.kind} {order.source}{to}: {order.phase}, {asked}" + (f"; {others}" if others else "")
-
-
-def _next_step(target: Target, code: Exit) -> str:
-    if code == Exit.OK:
-        return ""
-    if target.local_dir:
-        return target.command("list -w") if code == Exit.DEGRADED else f"look into {target.local_dir}/<node>/state"
-    return target.command("list -w") if code != Exit.STORE else "check the store's members and the network to them"

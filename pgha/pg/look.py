@@ -18,7 +18,7 @@ LOOK = """SELECT r, current_setting('server_version'), current_setting('primary_
  (SELECT status || ' ' || coalesce(received_tli, 0) FROM pg_stat_wal_receiver),
  (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
  CASE WHEN r THEN NULL ELSE (SELECT json_agg(json_build_array(application_name, state, flush_lsn, sync_priority,
- reply_time)) FROM pg_stat_replication) END
+ reply_time, extract(epoch FROM replay_lag))) FROM pg_stat_replication) END
  FROM (SELECT pg_is_in_recovery() AS r) x"""
 
 SEALED = """SELECT current_setting('primary_conninfo'), pg_is_in_recovery(),
@@ -64,8 +64,8 @@ def view(before: ServerView, row: Sequence[str], now_s: float) -> ServerView:
     # Without a walreceiver only pg_control tells, and late: what was seen of this very server stands (redteam 3).
     tli = int(timeline, 16) if timeline else int(received or 0) or max(int(control_tli or 0), before.position.timeline)
     senders = tuple(
-        Walsender(a or "", s or "", flush=parse_lsn(f) if f else 0, sync_priority=int(p or 0), replied=t or "")
-        for a, s, f, p, t in (json.loads(walsenders) if walsenders else ())
+        Walsender(a or "", s or "", parse_lsn(f) if f else 0, int(p or 0), replied=t or "", lag_s=max(0.0, lag or 0.0))
+        for a, s, f, p, t, lag in (json.loads(walsenders) if walsenders else ())
     )
     return replace(
         before,

@@ -166,7 +166,9 @@ class Agent:
             healthy = True  # what its operator does to the server costs no lease
         if leader is not None and leader.tenure is Tenure.CLAIMED:
             healthy = now_s - tenancy.claimed_s <= 2 * timing.h_s
-        return self.lease.renew(healthy=healthy, position_lsn=self.last.position.lsn)
+        pause_s = self.lease.renew(healthy=healthy, position_lsn=self.last.position.lsn)
+        telling.near_misses(self)
+        return pause_s
 
     def check_health(self) -> float:
         """A new connection that runs a query, when this node's server is a primary."""

@@ -16,6 +16,7 @@ from pgha.core.observation import Tenancy
 from pgha.core.timing import Timing
 from pgha.ports import Clock, Committed, Conflict, Guard, Store, StoreDown, Unknown, Write
 from pgha.records import Problem, dump_leader, parse_leader, parse_value
+from pgha.watchdog.margin import Margin
 
 Outcome = Committed | Conflict | Unknown
 Held = tuple[Leader | None, int, Tenancy]
@@ -51,7 +52,7 @@ class LeaseKeeper:
         self._next_s = 0.0
         self._told_s: float | None = None
         self._own = False  # the present revision was written by this keeper
-        self.margin_s = timing.f_soft_s  # the smallest time that was left at a renewal, for near misses
+        self.margin = Margin(timing.f_soft_s)
 
     def held(self) -> Held:
         """The key as last written by this node, its revision, and the tenancy. Never waits for an attempt under way:
@@ -142,7 +143,6 @@ class LeaseKeeper:
                 return self._next_s - now_s
             if not healthy:
                 return 0.1
-            self.margin_s = min(self.margin_s, self._tenancy.sent_s + self.timing.f_soft_s - now_s)
             self._settle()
             if self._leader is None:
                 return self.timing.k_s / 2
@@ -198,6 +198,8 @@ class LeaseKeeper:
         self._told_s = base_s
 
     def _landed(self, new: Leader, revision: int, sent_s: float) -> None:
+        now_s, before = self.clock.now_s(), self._tenancy
+        self.margin.renewed(before.sent_s + before.left_s + self.timing.f_soft_s - now_s, now_s)
         self._leader, self._revision, self._doubts, self._own = new, revision, [], True
         self._tenancy = replace(self._tenancy, sent_s=max(sent_s, self._tenancy.sent_s), left_s=new.left_s)
         self._next_s = self._tenancy.sent_s + self.timing.k_s

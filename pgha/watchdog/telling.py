@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from pgha.core import bids
 from pgha.core.classify import own_seal
 from pgha.core.decide import Rule
-from pgha.core.model import Member
+from pgha.core.model import Measures, Member
 from pgha.core.observation import Observation
 from pgha.core.server import Running
 
@@ -47,7 +48,27 @@ def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
         refused=agent.notes.configuring.refused(agent.settings.revision),
         pending=agent.notes.configuring.waits(),
         limits=agent.notes.configuring.running,
+        measures=_measures(agent, obs),
     )
+
+
+def _measures(agent: Agent, obs: Observation) -> Measures:
+    margin, soft_s = agent.lease.margin, agent.lease.soft_s
+    known = margin.least_s < inf
+    return Measures(
+        lags={w.name: w.lag_s for w in obs.server.walsenders},
+        lease_s=max(0.0, soft_s - obs.now_s) if soft_s < inf else 0.0,
+        least_s=margin.least_s if known else 0.0,
+        least_at=agent.ports.wall() - (obs.now_s - margin.least_at_s) if known else 0.0,
+        near=margin.near(obs.now_s),
+    )
+
+
+def near_misses(agent: Agent) -> None:
+    """A line in the node's log for each renewal that landed with little left of the lease."""
+    for left_s in agent.lease.margin.untold():
+        epoch = agent.lease.held()[2].epoch
+        agent.note("near miss", epoch=epoch, left_s=round(left_s, 3), limit_s=round(agent.lease.margin.limit_s, 3))
 
 
 def _problem(agent: Agent, obs: Observation, rule: Rule) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pgha import records
-from pgha.core.model import Cluster, Copy, Leader, Member, Order, Pause, Position, Rule, Settings, Tenure
+from pgha.core.model import Cluster, Copy, Leader, Measures, Member, Order, Pause, Position, Rule, Settings, Tenure
 from pgha.nodefile import StoreAccess
 from pgha.ops.status import Seen
 from pgha.ops.target import NodeRef, Target
@@ -59,6 +59,7 @@ def member(name: str, **changes: object) -> Member:
         upstream_epoch=0 if is_first else 3,
         written_at=NOW - 0.5,
         standbys=standbys,
+        measures=Measures(dict.fromkeys(standbys, 0.004), 3.6) if is_first else Measures(),
     )
     return replace(here, **changes)  # type: ignore[arg-type]
 
@@ -76,6 +77,7 @@ def seen(
     health: StoreHealth = HEALTH,
     problems: tuple[records.Problem, ...] = (),
     durability: str = "quorum",
+    wishes: Mapping[str, Order] | None = None,
 ) -> Seen:
     """A look at three nodes; `members` replace the healthy ones of the same name."""
     found: Mapping[str, Member] = {n: member(n) for n in NAMES} | {m.node: m for m in members}
@@ -89,6 +91,7 @@ def seen(
         order=asked,
         revisions=revisions,
         problems=problems,
+        requests=wishes or {},
     )
     return Seen(held, health, NOW)
 

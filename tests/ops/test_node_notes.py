@@ -16,15 +16,14 @@ def with_order(look: Seen, **changes: object) -> Seen:
     return replace(look, records=replace(look.records, requests={"n2": asked}))
 
 
-def test_tags_and_what_waits_for_a_restart_are_remarks_of_a_healthy_cluster() -> None:
+def test_tags_and_what_waits_for_a_restart_are_shown_of_a_healthy_cluster() -> None:
     waits = {"max_connections": ("100", "200")}
     found = judge(TARGET, seen(member("n2", nofailover=True, priority=5), member("n3", clonefrom=True, pending=waits)))
     assert found.exit == Exit.OK
-    assert found.remarks == (
-        "n2: nofailover, priority 5",
-        "n3: clonefrom",
-        "n3 waits for a restart: max_connections 100 -> 200",
-    )
+    assert [row.tags for row in found.rows] == [(), ("nofailover", "priority 5"), ("clonefrom",)]
+    assert found.rows[2].pending == (("max_connections", "100", "200"),)
+    assert found.remarks == ("n3 waits for a restart: max_connections 100 -> 200",)
+    assert found.next_step == "pgha restart --rolling --pending"
 
 
 def test_a_node_that_left_the_settings_makes_the_cluster_degraded() -> None:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from pgha import records, render
-from pgha.core.model import Copy, Leader, Member, Position, Rule, Tenure
+from pgha import records, render_list
+from pgha.core.model import Copy, Leader, Measures, Member, Position, Rule, Tenure
 from pgha.core.timing import H_MIN_S
 from pgha.errors import Exit
 from pgha.ops.status import BEAT_S, SILENT_S, Seen, gather, judge, survivable
 from pgha.ports import MemberHealth, Store, StoreDown, StoreHealth
-from tests.ops.cases import HEALTH, LSN, MUTE, NOW, TARGET, copy, leader, member, order, seen, without
+from tests.ops.cases import HEALTH, LSN, MUTE, NOW, PAUSE, TARGET, copy, leader, member, order, seen, without
 from tests.support import golden
 
 SILENT = NOW - SILENT_S - 5.0
@@ -51,16 +51,65 @@ LOOKS: dict[str, Seen] = {
         member("n1", standbys=FAR), member("n3", nofailover=True), key=leader(sync=()), durability="async"
     ),
     "kept": seen(member("n2", kept=("data.kept-d7-a1b2c3",)), key=leader(kept=(copy("n3"), Copy("n2", "d7")))),
+    "near-miss": seen(
+        member("n1", measures=Measures({copy("n2").standby_name(3): 0.0}, 3.2, 0.87, NOW - 10800.0, 2)),
+        member("n2", measures=Measures(least_s=3.1, least_at=NOW)),
+    ),
+    "tags-and-pending": seen(
+        member("n2", pending={"max_connections": ("100", "200"), "shared_buffers": ("128MB", "1GB")}),
+        member("n3", nofailover=True, noloadbalance=True, priority=5),
+        key=leader("n2"),
+    ),
+    "lagging": seen(
+        member(
+            "n1",
+            standbys=FOLLOWED | {copy("n3").standby_name(3): ("streaming", LSN - (24 << 20))},
+            measures=Measures({copy("n2").standby_name(3): 0.31, copy("n3").standby_name(3): 84.0}, 2.9),
+        ),
+    ),
+    "paused": seen(key=leader(paused=PAUSE)),
+    "empty": replace(seen(), records=records.Records(revision=3), health=HEALTH),
+    "restart-asked": seen(wishes={"n2": order(kind="restart", source="n2", target="", phase="begun")}),
     "long-names": seen(
         member("n3", node="a-node-with-quite-a-long-name-of-40-chars", state="rewinding", problem="pg_rewind: 12 %")
     ),
 }
 
 
+@pytest.mark.parametrize("width", range(80, 201, 12))
+@pytest.mark.parametrize("name", LOOKS)
+def test_no_line_of_the_table_is_wider_than_the_terminal(name: str, width: int) -> None:
+    found = judge(TARGET, LOOKS[name])
+    table = render_list.lines(found, width)[1 : 2 + len(found.rows)]
+    assert max(map(len, table)) <= width or name == "long-names"
+
+
+def test_columns_give_way_in_their_order_and_tags_are_said_below_then() -> None:
+    found = judge(TARGET, LOOKS["tags-and-pending"])
+    wide, narrow = (render_list.lines(found, width) for width in (200, 80))
+    assert wide[1].split() == list(render_list.COLUMNS)
+    assert [c for c in render_list.COLUMNS if c not in narrow[1].split()] == ["TL", "LSN", "TAGS", "HOST"]
+    assert "- n3: nofailover, noloadbalance, priority 5" in narrow and not any("- n3:" in line for line in wide)
+
+
+def test_the_lease_that_a_silent_holder_named_is_not_shown_once_it_has_run_out() -> None:
+    at_limit = judge(TARGET, seen(member("n1", written_at=NOW - 3.5))).rows[0]
+    beyond = judge(TARGET, seen(member("n1", written_at=NOW - 3.7))).rows[0]
+    assert (at_limit.lease_s, beyond.lease_s) == (3.6, None)
+
+
+def test_a_near_miss_is_said_for_a_day() -> None:
+    def told(ago_s: float) -> tuple[str, ...]:
+        return judge(TARGET, seen(member("n1", measures=Measures({}, 3.0, 0.87, NOW - ago_s, 1)))).remarks
+
+    assert told(60.0) == ("n1 renewed its lease with 0.9 s left, 60s ago (1 near miss within a day)",)
+    assert told(86401.0) == ()
+
+
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("name", LOOKS)
 def test_the_page_is_as_kept(name: str, width: int) -> None:
-    lines = render.status_lines(judge(TARGET, LOOKS[name]), width)
+    lines = render_list.lines(judge(TARGET, LOOKS[name]), width)
     golden.check("\n".join(lines) + "\n", f"list-{name}-{width}.txt", beside=__file__)
 
 
@@ -80,6 +129,12 @@ EXITS = {
     "async": Exit.OK,
     "async-nobody": Exit.DEGRADED,
     "kept": Exit.OK,
+    "near-miss": Exit.OK,
+    "tags-and-pending": Exit.OK,
+    "lagging": Exit.OK,
+    "paused": Exit.DEGRADED,
+    "empty": Exit.NO_PRIMARY,
+    "restart-asked": Exit.OK,
     "long-names": Exit.DEGRADED,
 }
 
@@ -181,7 +236,8 @@ def test_json_has_stable_names_and_its_schema() -> None:
     body = json.loads(json.dumps(judge(TARGET, LOOKS["standby-silent"]).as_dict()))
     assert body["schema_version"] == 1 and body["exit"] == 10 and body["leader"] == "n1"
     assert set(body["nodes"][0]) == {
-        "node", "role", "state", "timeline", "lsn", "lag_bytes", "sync", "seen_s", "host", "alert", "problem",
+        "node", "role", "state", "timeline", "lsn", "lag_bytes", "lag_s", "sync", "lease_left_s", "near_misses",
+        "least_lease_left_s", "seen_s", "host", "tags", "pending_restart", "alert", "problem",
     }  # fmt: skip
 
 
@@ -212,13 +268,13 @@ def test_a_silent_store_is_a_finding_not_an_exception() -> None:
 
 
 def test_red_on_a_terminal_is_also_an_exclamation_mark() -> None:
-    lines = render.status_lines(judge(TARGET, LOOKS["standby-silent"]), 120)
+    lines = render_list.lines(judge(TARGET, LOOKS["standby-silent"]), 120)
     assert [line[0] for line in lines[1:5]] == [" ", " ", " ", "!"]
 
 
 def test_nothing_the_store_says_can_move_the_cursor() -> None:
     evil = replace(member("n2", problem="\x1b[2Jgone", state="str\x07eaming"))
-    lines = render.status_lines(judge(TARGET, seen(evil)), 120)
+    lines = render_list.lines(judge(TARGET, seen(evil)), 120)
     assert all(char.isprintable() for line in lines for char in line)
 
 

@@ -40,12 +40,12 @@ def test_what_sql_does_not_tell_stays_and_an_answer_ends_what_was_said_before() 
 
 def test_walsenders_keep_their_names_twins_included_and_their_gaps() -> None:
     rows = [
-        ["n2.d2.5", "streaming", "0/30", 1, "12:00"],
-        ["n2.d2.5", "catchup", None, None, None],
-        [None, None, "0/1", 0, None],
+        ["n2.d2.5", "streaming", "0/30", 1, "12:00", 0.25],
+        ["n2.d2.5", "catchup", None, None, None, None],
+        [None, None, "0/1", 0, None, -0.1],
     ]
     assert primary(rows).walsenders == (
-        Walsender("n2.d2.5", "streaming", 0x30, 1, "12:00"),
+        Walsender("n2.d2.5", "streaming", 0x30, 1, "12:00", 0.25),
         Walsender("n2.d2.5", "catchup", 0, 0),
         Walsender("", "", 1, 0),
     )

@@ -11,6 +11,7 @@ from pgha.adapters.memory import Fault
 from pgha.core.model import Copy, Leader, Position, Tenure
 from pgha.core.observation import Tenancy
 from pgha.ports import Committed, Conflict, Guard, Write
+from pgha.watchdog.margin import Margin
 from tests.watchdog.lease_in_hand import KEY, MINE, OTHER, Held, T
 
 THEIRS = replace(MINE, holder=Copy("n2", "d2"), epoch=6, beat=10)
@@ -95,7 +96,28 @@ def test_the_smallest_margin_is_kept_for_near_misses() -> None:
     held.renew()
     held.due(103.0)
     held.renew()
-    assert held.keeper.margin_s == pytest.approx(100.0 + T.f_soft_s - 102.0)
+    assert held.keeper.margin.least_s == pytest.approx(100.0 + T.f_soft_s - 102.0)
+    assert (held.keeper.margin.least_at_s, held.keeper.margin.near(103.0)) == (102.0, 0)
+
+
+def test_a_renewal_that_lands_late_is_a_near_miss_by_what_was_left_when_its_answer_came() -> None:
+    held = Held()
+    held.due(102.0)
+    held.store.takes_s = 1.2
+    held.renew()
+    left_s = 100.0 + T.f_soft_s - 103.2
+    assert held.keeper.margin.least_s == pytest.approx(left_s) and left_s < T.f_soft_s / 3
+    assert held.keeper.margin.untold() == [pytest.approx(left_s)] and held.keeper.margin.untold() == []
+    assert (held.keeper.margin.near(103.2), held.keeper.margin.near(103.2 + 86401.0)) == (1, 0)
+
+
+def test_the_least_of_days_ago_gives_way_to_a_newer_one() -> None:
+    margin = Margin(3.0)
+    margin.renewed(0.4, 10.0)
+    margin.renewed(2.5, 20.0)
+    assert (margin.least_s, margin.least_at_s) == (0.4, 10.0)
+    margin.renewed(2.5, 10.0 + 86401.0)
+    assert (margin.least_s, margin.least_at_s) == (2.5, 10.0 + 86401.0)
 
 
 def test_who_holds_nothing_writes_nothing() -> None:

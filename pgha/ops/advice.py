@@ -1,0 +1,24 @@
+"""The next command to type below `list`. Pure; may import errors and its neighbours in ops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgha.errors import Exit
+from pgha.ops.rows import Row
+from pgha.ops.target import Target
+
+PASSING = ("starting", "stopping", "cloning", "rewinding", "following", "promoting", "sealed", "waiting")  # by itself
+
+
+def next_step(target: Target, code: Exit, rows: Sequence[Row]) -> str:
+    """What leads on from this page; "" when there is nothing to do."""
+    if code in (Exit.STORE, Exit.NO_PRIMARY):
+        return target.command("explain")
+    silent = [row.node for row in rows if row.state.startswith("silent") or row.state == "never reported"]
+    if code is Exit.OK:
+        return target.command("restart --rolling --pending") if any(row.pending for row in rows) else ""
+    if silent:
+        return target.command(f"explain {silent[0]}")
+    stuck = [row.node for row in rows if row.alert and row.state not in (*PASSING, "streaming", "primary")]
+    return target.command(f"explain {stuck[0]}" if stuck else "list -w")
