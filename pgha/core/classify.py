@@ -102,10 +102,9 @@ def _server(obs: Observation) -> Server:
     if view.running in _PLAIN:
         return _PLAIN[view.running]
     if view.running is Running.PRIMARY:
-        answered_s = min(view.answered_s, max(obs.health_s, view.since_s))
-        hung = obs.now_s - answered_s > obs.timing.health_fresh_s
         key = obs.store.leader if obs.store else None
-        return Server.HUNG if hung and not bears_with(key, obs.tenancy, obs.now_s, obs.timing) else Server.PRIMARY
+        borne = bears_with(key, obs.tenancy, obs.now_s, obs.timing)
+        return Server.HUNG if _hangs(obs) and not borne else Server.PRIMARY
     if obs.now_s - view.answered_s > STANDBY_SILENT * obs.timing.h_s:
         return Server.HUNG
     if view.upstream_epoch == 0:
@@ -118,6 +117,12 @@ def _server(obs: Observation) -> Server:
     quiet_s = 0.0 if view.receiving else obs.now_s - max(view.heard_s, view.since_s)
     aims_elsewhere = quiet_s > ASTRAY_S and given_up(obs, view.position.timeline)
     return Server.STRAY if aims_elsewhere or (quiet_s > WAL_GONE_S and view.wal_gone) else Server.FOLLOWING
+
+
+def _hangs(obs: Observation) -> bool:
+    """A primary's last good answer is too old."""
+    answered_s = min(obs.server.answered_s, max(obs.health_s, obs.server.since_s))
+    return obs.now_s - answered_s > obs.timing.health_fresh_s
 
 
 def given_up(obs: Observation, first: int) -> tuple[int, ...]:
@@ -368,6 +373,8 @@ def _duty(obs: Observation, holder: Holder, server: Server) -> Duty:
 def _budget(obs: Observation, holder: Holder, server: Server) -> Budget:
     if server is Server.DOWN:
         return Budget.EARLY if obs.now_s < obs.start_after_s else Budget.WITHIN
+    if holder is Holder.MINE_HELD and server is Server.PRIMARY:
+        return Budget.SPENT if _hangs(obs) else Budget.WITHIN  # and is borne with
     if holder is Holder.MINE_CLAIMED and obs.now_s - obs.tenancy.claimed_s > CLAIM_S:
         return Budget.SPENT
     if server is Server.STARTING and obs.now_s - obs.server.since_s > START_S:

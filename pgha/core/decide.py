@@ -83,6 +83,10 @@ class Rule(Enum):
         Action.ANSWER,
         "an order for this node can't be carried out by a primary, or is done: it is answered",
     )
+    R449_BEAR = (
+        Action.NONE,
+        "the server does not answer, as the one before: for 10 H only its end or an order (switchover) moves it",
+    )
     R450_HOLD = (Action.NONE, "this node is the primary")
     R500_CLONE_EMPTY = (Action.CLONE, "no data directory: the holder is cloned")
     R510_START = (Action.START, "the server is down: it starts as a sealed standby")
@@ -210,6 +214,8 @@ def _duty(s: Situation) -> Rule | None:
         return _claimed(s)
     if s.server is not Server.PRIMARY:
         return Rule.R310_FENCE_NOT_PRIMARY
+    if s.budget is Budget.SPENT and s.duty in _BORNE:
+        return _BORNE[s.duty]
     return _DUTIES[s.duty]
 
 
@@ -238,6 +244,9 @@ _DUTIES = {
     Duty.ANSWER: Rule.R447_ANSWER,
     Duty.NONE: Rule.R450_HOLD,
 }
+_BORNE = {Duty.NONE: Rule.R449_BEAR, Duty.PREPARE: Rule.R130_FENCE_HUNG, Duty.HAND_OVER: Rule.R130_FENCE_HUNG}
+"""A server that hangs soon after another one did (redteam 20) stays, until somebody who looked at it orders otherwise.
+No checkpoint can be had of it, nor an orderly stop."""
 
 
 def _claimed(s: Situation) -> Rule:

@@ -97,7 +97,7 @@ class Duty(Enum):
 
 
 class Budget(Enum):
-    """Time limits of what goes on at this moment."""
+    """Time limits of what goes on at this moment; of a primary, for its answers."""
 
     EARLY = "a moment is left to the voters"
     WITHIN = "within its time"

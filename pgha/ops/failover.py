@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pgha.core import bids, cover
 from pgha.core.classify import seals_at
+from pgha.core.decide import Rule as Decision
 from pgha.core.model import Copy, Leader, Member, Order, Position, Rule, Seal, Tenure
 from pgha.core.observation import StoreView
 from pgha.errors import Exit, PghaError, Refused, StoreUnreachable, UsageError
@@ -159,6 +160,8 @@ def _check_holder(target: Target, seen: Seen, leader: Leader) -> None:
     if not is_fresh(member, seen.at):
         why = f"no node that reports has heard nothing of it for {h_s:g} s yet"
         raise Refused(f"{name} holds the leader key and is not silent for long enough", why, target.command("list -w"))
+    if member is not None and member.rule == Decision.R449_BEAR.name:
+        raise Refused(f"{name} holds the leader key", Decision.R449_BEAR.sentence, target.command("switchover"))
     if leader.tenure is Tenure.HELD and member is not None and member.primary:
         raise Refused(f"{name} is a healthy primary", f"it {age}; {wait}", target.command("switchover"))
     state = "has claimed the leader key and is about to be writable" if leader.tenure is Tenure.CLAIMED else "holds it"

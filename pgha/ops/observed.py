@@ -247,15 +247,14 @@ def _order_ready(o: Observation) -> Observation:
     return replace(o, prepared=order.ident) if order else o
 
 
+def _silent_server(o: Observation) -> Observation:
+    return replace(o, server=replace(o.server, answered_s=0.0, since_s=0.0), health_s=0.0)
+
+
 WORD: dict[Rule, Word] = {
     Rule.R110_FENCE_EXPIRED: _renewed(lambda t: t.f_hard_s),
     Rule.R120_FENCE_ORPHANS: _server_is(Running.DYING),
-    Rule.R130_FENCE_HUNG: lambda o: replace(
-        o,
-        server=replace(o.server, answered_s=0.0, since_s=0.0),
-        health_s=0.0,
-        tenancy=replace(o.tenancy, claimed_s=o.now_s - LONG_S),
-    ),
+    Rule.R130_FENCE_HUNG: lambda o: replace(_silent_server(o), tenancy=replace(o.tenancy, claimed_s=o.now_s - LONG_S)),
     Rule.R140_FENCE_SLOW_STOP: lambda o: replace(o, server=replace(o.server, stop_asked_s=o.now_s - STOP_S - 1.0)),
     Rule.R150_STOP_LATE: _renewed(lambda t: t.f_soft_s),
     Rule.R170_FENCE_SLOW_START: lambda o: replace(o, server=replace(o.server, since_s=o.now_s - START_S - 1.0)),
@@ -270,6 +269,7 @@ WORD: dict[Rule, Word] = {
     Rule.R420_REFUSE: _order_spent,
     Rule.R430_VOTERS: lambda o: replace(o, server=replace(o.server, names="?")),  # the setting is not the rule's yet
     Rule.R445_CONFIGURE: lambda o: replace(o, outdated=True),
+    Rule.R449_BEAR: lambda o: replace(_silent_server(o), tenancy=replace(o.tenancy, claimed_s=o.now_s)),
     Rule.R450_HOLD: lambda o: replace(o, tenancy=replace(o.tenancy, claimed_s=o.now_s)),  # clients come first
     Rule.R500_CLONE_EMPTY: _server_is(Running.NO_DATA),
     Rule.R520_LEAVE_MOMENT: lambda o: replace(o, start_after_s=o.now_s + 1.0),

@@ -89,6 +89,9 @@ def release(agent: Agent, obs: Observation) -> None:
     old, server = view.leader, agent.ports.server
     end = server.shut_down_at() if obs.server.running is Running.DOWN else None
     clean = end is not None and obs.copy == old.holder and end.timeline == old.epoch
+    hung = agent.notes.unwell == old.epoch
+    order = view.order if hung else None  # it may be what ended a server that was borne with
+    order = order if order and (order.kind, order.epoch) == ("switchover", old.epoch) else None
     why = "stopped cleanly" if clean else obs.server.why or "the server is down"
     new = replace(
         old,
@@ -96,10 +99,10 @@ def release(agent: Agent, obs: Observation) -> None:
         tenure=Tenure.RELEASED,
         clean=clean,
         position=end if clean and end is not None else old.position,
-        target="",
-        reason="the server did not answer" if agent.notes.unwell == old.epoch else why,
-        unwell=agent.notes.unwell == old.epoch,
-        asked_by="",
+        target=order.target if order else "",
+        reason="the server did not answer" if hung else why,
+        unwell=hung,
+        asked_by=order.asked_by if order else "",
         paused=None,
     )
     if agent.lease.held()[0] is not None:

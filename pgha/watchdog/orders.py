@@ -45,7 +45,11 @@ def refuse(agent: Agent, obs: Observation) -> None:
     """The order can't be carried out; it says why and stays for its operator to read."""
     assert obs.store is not None and obs.store.order is not None
     order = obs.store.order
-    if order.target == agent.node.node and (order.phase == "handed" or order.kind == "failover"):
+    ours, leader = order.target == agent.node.node, obs.store.leader
+    fell = (
+        order.kind == "switchover" and leader is not None and order.epoch < leader.epoch
+    )  # its source, before or by it
+    if ours and (order.phase == "handed" or order.kind == "failover" or fell):
         _end(agent, obs)
         return
     why = order_problem(obs, order)

@@ -75,7 +75,8 @@ def _problem(agent: Agent, obs: Observation, rule: Rule) -> str:
     """The gravest first."""
     notes, server = agent.notes, obs.server
     disk = notes.problem or agent.memory.failed
-    return disk or _job(agent, obs) or notes.starts.problem() or server.why or lag_problem(obs, rule)
+    borne = rule.sentence if rule is Rule.R449_BEAR else ""
+    return disk or _job(agent, obs) or notes.starts.problem() or borne or server.why or lag_problem(obs, rule)
 
 
 def _job(agent: Agent, obs: Observation) -> str:

@@ -8,7 +8,7 @@ from pgha.core import classify as limits
 from pgha.core.budget import BRAKE_MAX_S, CRASHES_FREE, RETRY_S, STARTS_FREE, STARTS_MAX, brake_s, start_delay_s
 from pgha.core.model import Leader, Tenure
 from pgha.core.server import Running
-from pgha.core.situation import Bid, Server
+from pgha.core.situation import Bid, Budget, Server
 from tests.core.builders import END, EPOCH, N1, N2, N3, TIMING, but, key, member, primary, seal, sealed, situation
 
 
@@ -39,6 +39,11 @@ def test_a_server_that_does_not_answer_is_borne_with_for_ten_h_after_a_hand_over
 
     assert [found(age) for age in ages] == [Server.HUNG, Server.HUNG]
     assert [found(age, store__leader=key(N1, unwell=True)) for age in ages] == [Server.PRIMARY, Server.HUNG]
+    assert (
+        situation(silent, store__leader=key(N1, unwell=True), tenancy__claimed_s=silent.now_s - 1.0).budget
+        is Budget.SPENT
+    )
+    assert situation(primary(), store__leader=key(N1, unwell=True)).budget is Budget.WITHIN
     assert found(1.0, store__leader=key(N1, unwell=True), server__running=Running.DOWN) is Server.DOWN
     assert found(1.0, store__leader=key(N1, unwell=True), tenancy__epoch=EPOCH - 1) is Server.HUNG
 

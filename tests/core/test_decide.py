@@ -234,6 +234,17 @@ def test_a_healthy_pair_is_left_alone() -> None:
     assert choose(s) is Rule.R450_HOLD
 
 
+def test_a_primary_that_is_borne_with_goes_only_on_an_order_and_does_its_duties_all_the_while() -> None:
+    def found(duty: Duty, budget: Budget) -> Rule:
+        return choose(Situation(Store.FRESH, Holder.MINE_HELD, Server.PRIMARY, Bid.NONE, Way.UNKNOWN, duty, budget))
+
+    assert found(Duty.NONE, Budget.SPENT) is Rule.R449_BEAR
+    moves = (Duty.PREPARE, Duty.HAND_OVER)
+    assert {found(duty, Budget.SPENT) for duty in moves} == {Rule.R130_FENCE_HUNG}, "nothing can be prepared there"
+    for duty in set(Duty) - {Duty.NONE, *moves}:
+        assert found(duty, Budget.SPENT) is found(duty, Budget.WITHIN)
+
+
 # -- choose looks at nothing it does not name ------------------------------------------------------------------
 
 
@@ -246,7 +257,11 @@ RELEVANT: dict[str, Callable[[Situation], bool]] = {
         or s.holder is Holder.MINE_PAUSED
         or (s.holder is Holder.OTHER_HELD and s.server not in (Server.PRIMARY, Server.BUSY, Server.NO_DATA))
     ),
-    "budget": lambda s: s.server in (Server.DOWN, Server.STARTING, Server.STOPPING) or s.holder is Holder.MINE_CLAIMED,
+    "budget": lambda s: (
+        s.server in (Server.DOWN, Server.STARTING, Server.STOPPING)
+        or s.holder is Holder.MINE_CLAIMED
+        or (s.holder is Holder.MINE_HELD and s.server is Server.PRIMARY)
+    ),
     "holder": lambda s: s.server is not Server.BUSY,
     "store": lambda s: s.server not in (Server.DYING, Server.HUNG, Server.STOPPING) or s.holder in PAUSED,
     "server": lambda s: True,

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from pgha.errors import Exit
 from pgha.ops.procs import is_alive
 from tests.loopback import faults
-from tests.loopback.cluster import Cluster
+from tests.loopback.cluster import Cluster, pgha
 from tests.loopback.writing import Writing
 from tests.support.postgres_pair import until
 
@@ -55,6 +56,31 @@ def test_a_postmaster_that_stands_still_alone_is_handed_over(cluster: Cluster, c
     word = client.verdict()
     assert word.is_clean and word.outage_s <= h_s + SLACK_S, word
     assert cluster.leader.unwell, "the next holder bears with its server for a while"
+
+
+@pytest.mark.deep
+def test_a_second_hang_soon_after_the_first_is_told_and_moved_by_an_order_alone(
+    cluster: Cluster, client: Writing
+) -> None:
+    """What ails one server may ail all: pgha does not run after it, and its operator may."""
+    first, h_s = client.epoch, cluster.timing.h_s
+    faults.freeze([faults.postmaster(cluster.primary)])
+    client.await_epoch_after(first)
+    cluster.await_healthy()
+    epoch, old, target = client.epoch, cluster.primary, cluster.standbys[0]
+    faults.freeze([faults.postmaster(old)])
+    told = cluster.await_status(lambda s: any("does not answer" in r.problem for r in s.rows), "it says so")
+    assert told.exit != 0 and cluster.primary == old
+    said = pgha("-i", cluster.target.where, "failover", "-y")
+    assert said.code == Exit.REFUSED and "does not answer" in said.text and "switchover" in said.text, said.text
+    said = pgha("-i", cluster.target.where, "switchover", "--to", target.name, "-y")
+    assert said.code == Exit.OK, said.text
+    assert client.await_epoch_after(epoch) == target.name
+    cluster.await_healthy()
+    cluster.switch(cluster.standbys[0])  # a planned one: the next scenario's primary is borne with no more
+    cluster.await_healthy()
+    word = client.verdict()
+    assert word.is_clean and word.outage_s <= h_s + SLACK_S, word
 
 
 def test_one_backend_that_stands_still_is_no_hang_of_the_server(cluster: Cluster, client: Writing) -> None:

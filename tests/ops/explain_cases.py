@@ -118,6 +118,7 @@ BY_RULE: Mapping[Rule, tuple[str, Seen]] = {
     Rule.R440_RECORD: ("n1", look(told("n1", Rule.R440_RECORD), recorded=False)),
     Rule.R445_CONFIGURE: ("n1", _n1(Rule.R445_CONFIGURE)),
     Rule.R447_ANSWER: ("n1", with_chore(_n1(Rule.R447_ANSWER), "n1", "reinit")),
+    Rule.R449_BEAR: ("n1", look(told("n1", Rule.R449_BEAR), leader=key(unwell=True))),
     Rule.R450_HOLD: ("n1", look()),
     Rule.R500_CLONE_EMPTY: ("n2", look(down("n2", Rule.R500_CLONE_EMPTY, data=""))),
     Rule.R510_START: ("n2", look(down("n2", Rule.R510_START))),

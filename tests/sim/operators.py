@@ -58,7 +58,11 @@ class Operators:
 
     def switchover(self, rng: random.Random) -> None:
         """To anybody."""
-        self._asks(_order("switchover", rng.choice(sorted(self.cluster.nodes))), rng)
+        self.switch(rng.choice(sorted(self.cluster.nodes)), rng)
+
+    def switch(self, target: str, rng: random.Random) -> None:
+        """To this node."""
+        self._asks(_order("switchover", target), rng)
 
     def restart(self, rng: random.Random) -> None:
         """Of the primary, in place."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import ENOSPC
+from random import Random
 
 import pytest
 
@@ -12,6 +13,7 @@ from pgha.core.model import Leader
 from tests.sim.cluster import Cluster
 from tests.sim.guard import SimKeep
 from tests.sim.node import Node
+from tests.sim.operators import Operators
 
 SEEDS = range(3)
 STEP_S = 0.05
@@ -97,6 +99,22 @@ def test_after_a_hand_over_for_bad_health_none_follows_for_ten_h_unless_the_tree
     now = cluster.checks.leader
     assert now is not None and now.epoch == leader.epoch, "it bears with its server"
     handed_over(cluster, 3 * cluster.h_s, "and then it does not")
+    ended(cluster)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_within_the_ten_h_an_order_moves_a_primary_that_hangs_and_says_so(seed: int) -> None:
+    cluster, first = healthy(seed)
+    first.pg.hung = "all"
+    second, borne = handed_over(cluster, 3 * cluster.h_s, "the hung one hands over")
+    await_(cluster, lambda: not cluster.complaint() and all_vote(cluster), 60.0, "all are back")
+    second.pg.hung = "new"
+    await_(cluster, lambda: "does not answer" in problem_of(cluster, second), 3 * cluster.h_s, "it says so")
+    target = next(name for name in sorted(cluster.nodes) if name != second.name)
+    Operators(cluster).switch(target, Random(seed))
+    third, leader = handed_over(cluster, 5.0, "the order moves it")
+    assert (third.name, leader.epoch, leader.asked_by) == (target, borne.epoch + 1, "sim")
+    await_(cluster, lambda: not cluster.complaint() and cluster.order() is None, 60.0, "it is healthy again")
     ended(cluster)
 
 
