@@ -225,7 +225,7 @@ class GuardLink(Protocol):
         ...
 
     def signal(self, name: str) -> None:
-        """Send SIGHUP, SIGINT (fast), SIGQUIT (immediate) or SIGTERM to the postmaster."""
+        """Send SIGHUP, SIGINT (fast), SIGQUIT (immediate), SIGTERM or SIGUSR1 to the postmaster."""
         ...
 
     def kill_tree(self, *, deadline_s: float) -> bool:
@@ -309,6 +309,13 @@ class Server(Protocol):
 
     def promote(self, epoch: int) -> tuple[Position, tuple[tuple[int, int], ...]] | None:
         """Promote into the timeline `epoch` (asked for once): the WAL end and the forks once it is writable."""
+        ...
+
+    def lower(self, epoch: int) -> bool:
+        """A measured, claimed standby is stopped, and promoted as it comes up with the less that its files have by now.
+
+        True once it is writable; `promote` tells the rest.
+        """
         ...
 
     def history(self) -> tuple[tuple[int, int], ...]:

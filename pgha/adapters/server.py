@@ -13,6 +13,7 @@ from pgha.adapters.server_files import ServerFiles
 from pgha.adapters.server_health import Health
 from pgha.adapters.server_jobs import Jobs
 from pgha.adapters.server_log import ServerLog
+from pgha.adapters.server_lowering import Lowering
 from pgha.adapters.server_names import Names
 from pgha.adapters.server_parameters import ServerParameters
 from pgha.adapters.server_seal import PACE_S, Sealing
@@ -50,6 +51,7 @@ class PostgresServer:
             runs=lambda: self.link.state().postmaster != 0,
             reload=lambda: self.link.signal("SIGHUP"),
         )
+        self.lowering = Lowering(link, clock, self.files, sql=self._sql, launch=self._launch)
         self._session: Session | None = None
         self._last = ServerView(Running.DOWN)
         self._stop_asked: tuple[int, float] = (0, 0.0)
@@ -158,32 +160,30 @@ class PostgresServer:
 
     def start(self, *, catch_up: str = "", without: tuple[int, ...] = ()) -> None:
         """A sealed start; what was just rewound needs its source's WAL before it can be asked anything."""
-        self._drop_session()
         self._promoting = 0
-        self._stop_asked = (0, 0.0)
-        state = self.node.state_dir
         try:
             self.files.before_start(without)
             self._configured = True
             if catch_up:
                 source = conf.upstream(self.node, catch_up, f"{self.node.node}-catch-up")
                 self.files.write_live(conf.live_conf(primary_conninfo=source))
-            order = ServerStart(
-                argv=[
-                    f"{self.node.bin_dir}/postgres",
-                    "-D",
-                    self.node.data_dir,
-                    "-c",
-                    f"config_file={state}/{conf.MAIN}",
-                ],
-                env=self.jobs.env,
-                data_dir=self.node.data_dir,
-                log_file=f"{state}/postgresql.log",
-            )
-            self.log.mark()
-            self.link.start(order)
+            self._launch()
         except (OSError, Refused) as e:
             raise ServerTrouble(f"the server can't be started: {e}") from e
+
+    def _launch(self, more: tuple[str, ...] = ()) -> None:
+        """The postmaster, with its files as they lie there."""
+        self._drop_session()
+        self._stop_asked = (0, 0.0)
+        state, program = self.node.state_dir, f"{self.node.bin_dir}/postgres"
+        order = ServerStart(
+            argv=[program, "-D", self.node.data_dir, "-c", f"config_file={state}/{conf.MAIN}", *more],
+            env=self.jobs.env,
+            data_dir=self.node.data_dir,
+            log_file=f"{state}/postgresql.log",
+        )
+        self.log.mark()
+        self.link.start(order)
 
     def stop_fast(self) -> None:
         """SIGINT to the postmaster; look says STOPPING from now on."""
@@ -277,6 +277,14 @@ class PostgresServer:
             raise ServerTrouble(f"promoted into timeline {position.timeline}, epoch {epoch} was to be it")
         self._last = replace(self._last, running=Running.PRIMARY, position=position, answered_s=self.clock.now_s())
         return position, self.files.forks(epoch)
+
+    def lower(self, epoch: int) -> bool:
+        """See `server_lowering`."""
+        self._promoting = epoch
+        try:
+            return self.lowering.promote()
+        except (OSError, Refused) as e:
+            raise ServerTrouble(f"the server can't be started with less: {e}") from e
 
     def history(self) -> tuple[tuple[int, int], ...]:
         """Forks of the timeline this primary is on."""

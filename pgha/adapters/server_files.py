@@ -158,6 +158,19 @@ class ServerFiles:
         wanted = conf.followed_anew(self.node, live)
         return (wanted != live and self.write_live(wanted)) or bool(stale)
 
+    def pid_in_file(self) -> int:
+        """The postmaster that postmaster.pid names; 0 for none."""
+        try:
+            with open(self.path("postmaster.pid"), encoding="ascii", errors="replace") as f:
+                first = f.readline().strip()
+        except OSError:
+            return 0
+        return int(first) if first.isdecimal() else 0
+
+    def touch(self, path: str) -> None:
+        """An empty file."""
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
     def arm_standby(self) -> None:
         """standby.signal lies there: whoever starts this directory gets a read-only server."""
         fd = os.open(self.path("standby.signal"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

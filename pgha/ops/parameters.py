@@ -191,7 +191,7 @@ def judged(target: Target, values: Mapping[str, str], answers: Mapping[str, Answ
         found = _problems(name, value, answers)
         problems += found
         if not found:
-            lines += _effect(target, name, answers)
+            lines += _effect(target, name, value, answers)
     silent = sorted({ref.name for ref in target.nodes} - set(answers))
     if silent:
         lines.append(f"not asked: {', '.join(silent)}; {'it takes' if len(silent) == 1 else 'they take'} it when back")
@@ -209,11 +209,6 @@ def _problems(name: str, value: str, answers: Mapping[str, Answer]) -> list[Pgha
         why = "" if value == parameters.DEFAULT else parameters.problem(value, fact)
         if why:
             said.setdefault((f"{name}={value} is refused", why), []).append(node)
-        elif value != parameters.DEFAULT and _lowers(name, value, fact.value):
-            why = (
-                f"a server starts as a standby, and PostgreSQL starts none with less than its primary ran, {fact.value}"
-            )
-            said.setdefault((f"{name} can't be lowered to {value}", why), []).append(node)
     return [UsageError(f"{', '.join(nodes)}: {what}", why) for (what, why), nodes in said.items()]
 
 
@@ -224,14 +219,12 @@ def _lowers(name: str, value: str, running: str) -> bool:
     return new is not None and now is not None and new < now
 
 
-def _effect(target: Target, name: str, answers: Mapping[str, Answer]) -> list[str]:
+def _effect(target: Target, name: str, value: str, answers: Mapping[str, Answer]) -> list[str]:
     facts = {node: answer.facts[name] for node, answer in answers.items()}
     later = sorted(node for node, fact in facts.items() if parameters.needs_start(fact))
     if not later:
         return []
-    order = "; the standbys first" if name in limits.ORDERED else ""
-    running, step = (
-        "/".join(sorted({facts[node].value for node in later})),
-        target.command("restart --rolling --pending"),
-    )
+    running, step = "/".join(sorted({facts[n].value for n in later})), target.command("restart --rolling --pending")
+    lowers = any(_lowers(name, value, fact.value) for fact in facts.values())
+    order = "; the primary first, in place" if lowers else "; the standbys first" if name in limits.ORDERED else ""
     return [f"{name}: {running} until {', '.join(later)} restart{order}: {step}"]

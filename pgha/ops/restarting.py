@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgha.core.model import Order, Tenure
+from pgha.core import limits
+from pgha.core.model import Member, Order, Tenure
 from pgha.errors import Exit, PghaError, Refused, RolledBack, StoreUnreachable, UsageError
 from pgha.ops import node_orders, switchover
 from pgha.ops.node_orders import Desk
@@ -33,11 +34,15 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """standbys: in their order. primary: "" when it is not restarted. moves_to: the switchover's target before."""
+    """standbys: in their order. primary: "" when it is not restarted. moves_to: the switchover's target before.
+
+    first: the primary is, in place: it is given less of what a standby must not have less of.
+    """
 
     standbys: tuple[str, ...] = ()
     primary: str = ""
     moves_to: str = ""
+    first: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -46,7 +51,8 @@ class Plan:
 
     def lines(self, cluster: str) -> list[str]:
         """What the operator reads before the question."""
-        names = [*self.standbys, *([self.primary] if self.primary else [])]
+        primary = [self.primary] if self.primary else []
+        names = [*primary, *self.standbys] if self.first else [*self.standbys, *primary]
         page = [f"plan: restart {', '.join(names)}  (cluster {cluster})"]
         page += [f"  {name}: a standby, no write stops" for name in self.standbys]
         if self.moves_to:
@@ -84,14 +90,25 @@ def plan(target: Target, seen: Seen, wish: Wish) -> Plan:
     standbys = tuple(n for n in dict.fromkeys(chosen) if n != primary.node)
     if primary.node not in chosen:
         return Plan(standbys)
+    if wish.pending and _lowers(seen, primary):
+        return Plan(standbys, primary.node, "", first=True)
     moves_to = switchover.plan(target, seen, None).target if wish.rolling and len(members) > 1 else ""
     return Plan(standbys, primary.node, moves_to)
+
+
+def _lowers(seen: Seen, primary: Member) -> bool:
+    """The settings ask for less than the primary runs: standbys can follow only once it has been restarted in place."""
+    given = seen.records.settings.parameters if seen.records.settings else {}
+    asked = {name: limits.whole(given[name]) for name in limits.ORDERED if name in given}
+    return any(value is not None and value < primary.limits.get(name, 0) for name, value in asked.items())
 
 
 def run(desk: Desk, chosen: Plan) -> dict[str, float]:
     """All steps; for each node the seconds it took. Raises PghaError (PARTIAL once something is done)."""
     done: dict[str, float] = {}
-    steps = [(name, False) for name in chosen.standbys] + ([(chosen.primary, True)] if chosen.primary else [])
+    last = [(chosen.primary, True)] if chosen.primary else []
+    steps = [(name, False) for name in chosen.standbys]
+    steps = last + steps if chosen.first else steps + last
     try:
         for name, is_primary in steps:
             before = desk.seen()

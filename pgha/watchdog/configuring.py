@@ -28,6 +28,7 @@ LOOK_S = 5.0
 READ_S = 0.2  # after a reload: for its processes to have read the files
 FAILED_STARTS = 2  # so many under a revision that never came up: it is left
 AGAIN_S = 10.0
+LOWERED = "once the primary is restarted in place"
 ANSWERED_S = 0.5
 CALM = (Rule.R450_HOLD, Rule.R540_FOLLOWING, Rule.R390_PAUSED)
 UP = (Running.STANDBY, Running.PRIMARY)
@@ -35,13 +36,13 @@ UP = (Running.STANDBY, Running.PRIMARY)
 
 @dataclass(slots=True)
 class Configuring:
-    """In this life of the agent. bad: the revision that is left, and why. held: raised once the standbys have."""
+    """In this life of the agent. bad: the revision that is left, and why. held: what the files lack, until when."""
 
     bad: tuple[int, str] = (-1, "")
     running: Mapping[str, int] = field(default_factory=dict)
     pending: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     floor: Mapping[str, int] = field(default_factory=dict)
-    held: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
     started_s: float = 0.0  # of the server that `running` is of
     looked_s: float = -1e9
     again_s: float = 0.0
@@ -54,10 +55,8 @@ class Configuring:
         return self.bad[1] if self.bad[0] == revision else ""
 
     def waits(self) -> dict[str, tuple[str, str]]:
-        """What waits for a restart, or for the standbys."""
-        later = {
-            name: (str(self.running.get(name, "")), f"{value} after the standbys") for name, value in self.held.items()
-        }
+        """What waits for a restart, or for other nodes."""
+        later = {name: (str(self.running.get(name, "")), when) for name, when in self.held.items()}
         return {**later, **self.pending}
 
 
@@ -79,14 +78,40 @@ def wanted(agent: Agent, obs: Observation | None) -> tuple[int, dict[str, str]]:
     if obs is not None and obs.store is not None and primary:
         there = {f.copy.node for f in followers(obs) if f.streaming}
         others = [m.limits for name, m in obs.store.members.items() if name in there]
-    asked = {name: limits.wanted(name, values, *usual) for name in limits.ORDERED}
+    asked = _asked(agent)
     running = notes.running if obs is not None and notes.started_s == obs.server.since_s else {}
     found = limits.written(asked, notes.floor, running, others, primary=primary)
-    notes.held = {name: asked[name] for name in found if found[name] < asked[name]}
+    notes.held = {name: _when(asked[name], value) for name, value in found.items() if value != asked[name]}
     for name, value in found.items():
         if name in values or value != limits.wanted(name, *usual):
             values[name] = str(value)
     return revision, values
+
+
+def _asked(agent: Agent) -> dict[str, int]:
+    """What the settings, the inventory and the defaults make of the five."""
+    _, values = _source(agent)
+    return {name: limits.wanted(name, values, agent.node.parameters, conf.DEFAULTS) for name in limits.ORDERED}
+
+
+def _when(asked: int, written: int) -> str:
+    return f"{asked} after the standbys" if asked > written else f"{asked} {LOWERED}"
+
+
+def lowers(agent: Agent, obs: Observation) -> bool:
+    """This promotion ends an ordered restart in place, and the settings ask for less than pg_control: the files have it
+    now. Only a start that is no hot standby's takes it, and a failover has no time for that."""
+    order = obs.store.order if obs.store else None
+    if order is None or order.kind != "restart" or order.target != agent.node.node or order.phase != "handed":
+        return False
+    asked, floor = _asked(agent), agent.ports.parameters.floor()
+    if not any(asked[name] < floor.get(name, 0) for name in asked):
+        return False
+    notes = agent.notes.configuring
+    notes.floor = {}
+    revision, values = wanted(agent, None)
+    _put(agent, revision, values)
+    return agent.ports.parameters.now.values == values
 
 
 def is_outdated(agent: Agent, obs: Observation) -> bool:

@@ -14,7 +14,8 @@ from pgha.watchdog.guard_log import EventLog
 from pgha.watchdog.guard_os import now_s
 from pgha.watchdog.guard_spawn import Child, spawn
 
-SIGNALS = {"SIGHUP": signal.SIGHUP, "SIGINT": signal.SIGINT, "SIGQUIT": signal.SIGQUIT, "SIGTERM": signal.SIGTERM}
+# SIGUSR1: there is a promote file.
+SIGNALS = {name: signal.Signals[name] for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1")}
 _AGAIN_S = (0.005, 0.2)  # a killing is repeated after the first, later at most every second one
 _LOOK_S = 2.0  # how often to look for a server that somebody else started,
 _LOOK_AGAIN_S = 0.2  # and for its end

@@ -90,7 +90,7 @@ class Link:
         )
 
     def signal(self, name: str) -> None:
-        """Send SIGHUP, SIGINT, SIGQUIT or SIGTERM to the postmaster. Nothing happens when none runs."""
+        """Send SIGHUP, SIGINT, SIGQUIT, SIGTERM or SIGUSR1 to the postmaster. Nothing happens when none runs."""
         self._ask({"do": "signal", "name": name}, now_s() + ANSWER_S)
 
     def kill_tree(self, *, deadline_s: float) -> bool:

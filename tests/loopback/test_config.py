@@ -126,6 +126,24 @@ def test_max_connections_is_raised_on_the_standbys_first_and_a_rolling_restart_m
     assert word.is_clean and len(word.epochs) == 2 and word.outage_s <= QUICK_S, word
 
 
+def test_max_connections_is_lowered_on_the_primary_first_in_place_and_then_on_the_standbys(
+    cluster: Cluster, client: Writing
+) -> None:
+    first, epoch = cluster.primary, client.epoch
+    wanted = int(show(cluster, first, "max_connections") or 0) - 7
+    run(cluster, "config", "set", f"max_connections={wanted}", "-y")
+    cluster.await_seen(lambda s: all(m.pending for m in s.records.members.values()), "all say that they wait")
+    run(cluster, "restart", "--rolling", "--pending", "-y")
+    cluster.await_healthy()
+    assert cluster.primary == first and client.await_epoch_after(epoch) == first.name
+    assert {show(cluster, n, "max_connections") for n in cluster.nodes.values()} == {str(wanted)}
+    word = client.verdict()
+    assert word.is_clean and len(word.epochs) == 2 and word.outage_s <= QUICK_S, word
+    run(cluster, "switchover", "-y")
+    cluster.await_healthy()
+    assert show(cluster, first, "hot_standby") == "on"
+
+
 def test_the_primary_is_restarted_in_place_under_a_new_epoch(cluster: Cluster, client: Writing) -> None:
     node, epoch = cluster.primary, client.epoch
     started = cluster.sql(node, "SELECT pg_postmaster_start_time()")

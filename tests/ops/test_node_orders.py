@@ -138,6 +138,16 @@ def test_the_primary_comes_last_in_place_or_moved_first() -> None:
     assert plan(seen(), role="primary") == Plan((), "n1")
 
 
+def test_a_primary_that_is_given_less_of_what_standbys_need_comes_first_and_in_place() -> None:
+    lower = {"max_connections": ("200", "100 once the primary is restarted in place")}
+    look = seen(member("n1", pending=lower, limits={"max_connections": 200}), member("n2", pending=lower))
+    asked = Settings(2, parameters={"max_connections": "100"})
+    look = replace(look, records=replace(look.records, settings=asked))
+    chosen = plan(look, pending=True, rolling=True)
+    assert chosen == Plan(("n2",), "n1", "", first=True)
+    assert chosen.lines("shop")[0].startswith("plan: restart n1, n2 ")
+
+
 def test_only_those_that_wait_are_chosen_when_asked_for_and_perhaps_nobody() -> None:
     assert plan(seen(), pending=True).is_empty
     assert plan(seen(member("n2", pending=WAITS)), pending=True) == Plan(("n2",))

@@ -268,6 +268,10 @@ class SimServer:
             raise ServerTrouble(f"promoted into timeline {pg.data.branch.timeline}, epoch {epoch} was to be it")
         return pg.data.position, pg.data.branch.forks()
 
+    def lower(self, epoch: int) -> bool:
+        """Parameters are all the same here."""
+        return False
+
     def history(self) -> tuple[tuple[int, int], ...]:
         """Forks of the own timeline."""
         if self.pg.data is None:

@@ -14,7 +14,7 @@ from pgha.adapters.memory import MemoryStore
 from pgha.core.budget import STEADY_S
 from pgha.core.decide import Rule
 from pgha.core.limits import BUILT_IN
-from pgha.core.model import Fact, Question, Settings
+from pgha.core.model import Fact, Order, Question, Settings
 from pgha.core.observation import Observation
 from pgha.core.server import Running
 from pgha.core.timing import timing_for
@@ -221,6 +221,26 @@ def test_a_primary_waits_with_a_raise_for_the_standbys_that_stream_and_says_so()
     assert wanted(scene.agent, ready) == (2, {"max_connections": "200"}) and scene.notes.waits() == {}
     alone = but(obs, server__walsenders=())
     assert wanted(scene.agent, alone) == (2, {"max_connections": "200"}), "who is away catches up when it is back"
+
+
+def test_less_than_pg_control_asks_for_waits_for_the_primarys_restart_in_place() -> None:
+    scene = Scene(Settings(2, parameters={"max_connections": "50"}))
+    obs = primary()
+    scene.look(obs, Rule.R450_HOLD)
+    assert wanted(scene.agent, obs) == (2, {"max_connections": "100"})
+    assert scene.notes.waits() == {"max_connections": ("100", f"50 {configuring.LOWERED}")}
+    order = Order("restart", "o1", 5, "n1", "n1", 30.0, phase="handed")
+    assert not configuring.lowers(scene.agent, but(obs, store__order=None)), "a failover has no time for it"
+    assert not configuring.lowers(scene.agent, but(obs, store__order=replace(order, kind="switchover")))
+    assert scene.files.written == []
+    assert configuring.lowers(scene.agent, but(obs, store__order=order))
+    assert scene.files.written == [(2, {"max_connections": "50"})]
+
+
+def test_an_ordered_restart_that_lowers_nothing_is_promoted_as_always() -> None:
+    scene = Scene(Settings(2, parameters={"max_connections": "150"}))
+    order = Order("restart", "o1", 5, "n1", "n1", 30.0, phase="handed")
+    assert not configuring.lowers(scene.agent, primary(store__order=order))
 
 
 def test_a_standby_that_runs_with_less_than_pg_control_asks_for_is_short() -> None:
