@@ -40,9 +40,13 @@ class Lowering:
         with suppress(FileNotFoundError):
             os.unlink(signal)
         self._launch(WITHOUT)
-        end_s, told = self._clock.now_s() + LOWER_S, False
-        while self._clock.now_s() < end_s and self._link.state().postmaster:
-            if not told and self._files.pid_in_file() == self._link.state().postmaster:
+        end_s, ran, told = self._clock.now_s() + LOWER_S, False, False
+        while self._clock.now_s() < end_s:
+            postmaster = self._link.state().postmaster
+            if ran and not postmaster:
+                return False  # it did not come up
+            ran = postmaster != 0
+            if ran and not told and self._files.pid_in_file() == postmaster:
                 # Its handlers are set, and old signal files removed, before it writes that file (PostmasterMain).
                 self._files.touch(signal)
                 self._link.signal("SIGUSR1")

@@ -217,11 +217,12 @@ def promote(agent: Agent, obs: Observation) -> None:
         if not server.prepare_promotion(leader.epoch, claiming.names_of(agent, leader)):
             agent.notes.problem = "the names could not be put in force"
             return
-        if configuring.lowers(agent, obs) and not server.lower(leader.epoch):
+        lowers = configuring.lowers(agent, obs)
+        if lowers and not server.lower(leader.epoch):
             raise ServerTrouble("the server did not come up with less")
         found = server.promote(leader.epoch)
-        if found is not None and found[1] and found[1][-1][1] < leader.position.lsn:
-            raise ServerTrouble(f"promoted at {found[1][-1]}, claimed at {leader.position}")
+        if lowers and found is not None and (not found[1] or found[1][-1][1] < leader.position.lsn):
+            raise ServerTrouble(f"promoted at {found[1][-1:]}, claimed at {leader.position}")
         if found is not None and found[1][-1][0] != leader.position.timeline:
             raise ServerTrouble(f"promoted from timeline {found[1][-1][0]}, measured on {leader.position.timeline}")
     except (ServerTrouble, OSError, ValueError) as e:
