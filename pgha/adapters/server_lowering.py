@@ -19,7 +19,7 @@ from pgha.ports import Clock, GuardLink
 STOP_S = 4.0
 LOWER_S = 8.0
 ASK_S = 0.5
-PACE_S = 0.01
+PACE_S = 0.02
 WITHOUT = ("-c", "hot_standby=off")  # for this start alone: the next one has its own argument list
 
 
@@ -40,21 +40,28 @@ class Lowering:
         with suppress(FileNotFoundError):
             os.unlink(signal)
         self._launch(WITHOUT)
-        end_s, ran, told = self._clock.now_s() + LOWER_S, False, False
+        try:
+            return self._until_writable(signal)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(signal)
+
+    def _until_writable(self, signal: str) -> bool:
+        """Told again and again: on its way up the postmaster removes such a file (PostmasterMain), and its handlers are
+        there before it writes postmaster.pid."""
+        end_s, ran = self._clock.now_s() + LOWER_S, False
         while self._clock.now_s() < end_s:
             postmaster = self._link.state().postmaster
             if ran and not postmaster:
                 return False  # it did not come up
             ran = postmaster != 0
-            if ran and not told and self._files.pid_in_file() == postmaster:
-                # Its handlers are set, and old signal files removed, before it writes that file (PostmasterMain).
+            if ran and self._files.pid_in_file() == postmaster:
                 self._files.touch(signal)
                 self._link.signal("SIGUSR1")
-                told = True
+            self._clock.sleep(PACE_S)
             with suppress(SqlError):
                 if self._sql("SELECT pg_is_in_recovery()", deadline_s=self._clock.now_s() + ASK_S)[0][0] == "f":
                     return True
-            self._clock.sleep(PACE_S)
         return False
 
     def _stop(self) -> bool:

@@ -146,6 +146,7 @@ def test_max_connections_is_lowered_on_the_primary_first_in_place_and_then_on_th
 
 def test_the_primary_is_restarted_in_place_under_a_new_epoch(cluster: Cluster, client: Writing) -> None:
     node, epoch = cluster.primary, client.epoch
+    put(cluster, max_connections=show(cluster, node, "max_connections") or "")
     started = cluster.sql(node, "SELECT pg_postmaster_start_time()")
     run(cluster, "restart", node.name, "-y")
     cluster.await_healthy()
