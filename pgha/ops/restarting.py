@@ -90,17 +90,17 @@ def plan(target: Target, seen: Seen, wish: Wish) -> Plan:
     standbys = tuple(n for n in dict.fromkeys(chosen) if n != primary.node)
     if primary.node not in chosen:
         return Plan(standbys)
-    if wish.pending and _lowers(seen, primary):
+    if wish.pending and _lowers(primary):
         return Plan(standbys, primary.node, "", first=True)
     moves_to = switchover.plan(target, seen, None).target if wish.rolling and len(members) > 1 else ""
     return Plan(standbys, primary.node, moves_to)
 
 
-def _lowers(seen: Seen, primary: Member) -> bool:
-    """The settings ask for less than the primary runs: standbys can follow only once it has been restarted in place."""
-    given = seen.records.settings.parameters if seen.records.settings else {}
-    asked = {name: limits.whole(given[name]) for name in limits.ORDERED if name in given}
-    return any(value is not None and value < primary.limits.get(name, 0) for name, value in asked.items())
+def _lowers(primary: Member) -> bool:
+    """The primary is given less than it runs: standbys can follow only once it has been restarted in place."""
+    waits = [primary.pending[name] for name in limits.ORDERED if name in primary.pending]
+    numbers = [(limits.whole(old), limits.whole(new.partition(" ")[0])) for old, new in waits]
+    return any(old is not None and new is not None and new < old for old, new in numbers)
 
 
 def run(desk: Desk, chosen: Plan) -> dict[str, float]:

@@ -15,6 +15,7 @@ from pgha.ops.node_orders import Desk
 from pgha.ops.restarting import Plan, Wish
 from pgha.ops.status import SILENT_S, Seen
 from pgha.ports import Write
+from pgha.watchdog.configuring import LOWERED
 from tests.ops.cases import NOW, PAUSE, TARGET, copy, leader, member, order, seen
 from tests.ops.test_switchover import ROOT, World
 
@@ -139,13 +140,16 @@ def test_the_primary_comes_last_in_place_or_moved_first() -> None:
 
 
 def test_a_primary_that_is_given_less_of_what_standbys_need_comes_first_and_in_place() -> None:
-    lower = {"max_connections": ("200", "100 once the primary is restarted in place")}
-    look = seen(member("n1", pending=lower, limits={"max_connections": 200}), member("n2", pending=lower))
-    asked = Settings(2, parameters={"max_connections": "100"})
-    look = replace(look, records=replace(look.records, settings=asked))
-    chosen = plan(look, pending=True, rolling=True)
+    lower = {"max_connections": ("200", f"100 {LOWERED}")}
+    chosen = plan(seen(member("n1", pending=lower), member("n2", pending=lower)), pending=True, rolling=True)
     assert chosen == Plan(("n2",), "n1", "", first=True)
     assert chosen.lines("shop")[0].startswith("plan: restart n1, n2 ")
+
+
+def test_a_primary_that_is_given_less_of_anything_else_comes_last() -> None:
+    lower = {"shared_buffers": ("200", "100")}
+    chosen = plan(seen(member("n1", pending=lower), member("n2", pending=lower)), pending=True, rolling=True)
+    assert not chosen.first and chosen.moves_to
 
 
 def test_only_those_that_wait_are_chosen_when_asked_for_and_perhaps_nobody() -> None:
