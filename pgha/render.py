@@ -16,8 +16,17 @@ from typing import TextIO
 from pgha.errors import Exit, PghaError
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
-RED, GREEN, YELLOW, CYAN, BOLD = "31", "32", "33", "36", "1"
-STYLES = (("! ", RED), ("error: ", RED), ("order: ", YELLOW), ("next: ", CYAN))  # SGR codes by a line's beginning
+RED, GREEN, YELLOW, CYAN, BOLD, DIM = "31", "32", "33", "36", "1", "2"
+STYLES = (  # SGR codes by what a line begins with
+    ("! ", RED),
+    ("error: ", RED),
+    ("order: ", YELLOW),
+    ("next: ", CYAN),
+    ("plan: ", BOLD),
+    ("  + ", GREEN),
+    ("  - ", RED),
+    ("# ", DIM),
+)
 COLOURS = {Exit.OK: GREEN, Exit.DEGRADED: YELLOW}
 
 
@@ -53,7 +62,8 @@ def error(problem: PghaError, stream: TextIO | None = None) -> None:
 
 
 def as_json(body: Mapping[str, object]) -> None:
-    """One document on stdout."""
+    """One document on stdout; each says which version of its form it has."""
+    assert "schema_version" in body
     print(json.dumps(body, indent=2))
 
 
@@ -82,10 +92,16 @@ class Lines:
         self._out.flush()
 
 
+def told(lines: Sequence[str]) -> None:
+    """Lines of the story, on stderr, coloured on a terminal."""
+    safe = [clean(line) for line in lines]
+    for line in painted(safe) if has_colour(sys.stderr) else safe:
+        print(line, file=sys.stderr, flush=True)
+
+
 def confirm(lines: Sequence[str], question: str = "proceed?") -> bool:
     """The plan, then one question; only y or yes is a yes. Without a terminal to ask the answer is no."""
-    for line in lines:
-        print(clean(line), file=sys.stderr)
+    told(lines)
     if not sys.stdin.isatty():
         return False
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
@@ -122,7 +138,7 @@ def page(lines: Sequence[str], exit_code: Exit | None = None) -> None:
 
 
 def painted(lines: Sequence[str], exit_code: Exit | None = None) -> list[str]:
-    """The same with colour. Nothing is said by colour alone: what is red begins with `!` or `error:`."""
+    """The same with colour. Nothing is said by colour alone: what is red begins with `!`, `error:` or `-`."""
     found = []
     for number, line in enumerate(lines):
         style = next((code for head, code in STYLES if line.startswith(head)), "")

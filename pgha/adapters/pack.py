@@ -29,7 +29,7 @@ import pgha
 from pgha.errors import Refused
 
 # What runs on a node: the watchdog's clients of PostgreSQL and etcd, and the command line. Not fabric, not YAML.
-ROOTS = ("psycopg", "psycopg-binary", "cslab-etcd3", "typer", "rich")
+ROOTS = ("psycopg", "psycopg-binary", "cslab-etcd3", "typer")
 NEVER = frozenset({"pygments", "pip", "setuptools"})  # rich loads Pygments only to colour source code
 PIP_S = 300.0
 FORMAT = 1

@@ -36,6 +36,5 @@ def check(ctx: typer.Context, inventory: InventoryOption = None, output: OutputO
     if choice.json:
         render.as_json(found.as_dict())
     else:
-        for line in found.lines():
-            print(render.clean(line))
+        render.page([render.clean(line) for line in found.lines(render.console_width())])
     raise typer.Exit(int(found.exit))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -107,36 +106,15 @@ def show(
     ctx: typer.Context, inventory: InventoryOption = None, node: NodeOption = None, output: OutputOption = None
 ) -> None:
     """Show the settings, in the form in which `set` takes them, and what the nodes make of them."""
-    from pgha import render
-    from pgha.ops import settings
+    from pgha import render, render_config
 
     choice = merged(ctx, inventory=inventory, node=node, output=output)
     work = _Work(choice)
-    seen = work.look()
-    found = settings.current(work.target, seen)
-    values = {setting.name: setting.text(found) for setting in settings.SETTINGS}
-    nodes, members = settings.acknowledged(work.target, seen, found.revision), seen.records.members
-    pending = {n: dict(m.pending) for n, m in sorted(members.items()) if m.pending}
+    one = render_config.shown(work.target, work.look())
     if choice.json:
-        body = {"cluster": work.target.cluster, "revision": found.revision, "settings": values}
-        more = {
-            "parameters": dict(found.parameters),
-            "asked_by": found.asked_by,
-            "at": found.at,
-            "reason": found.reason,
-        }
-        said = {"in_force": list(nodes.done), "behind": dict(nodes.behind), "silent": list(nodes.silent)}
-        waits = {n: {p: list(pair) for p, pair in found.items()} for n, found in pending.items()}
-        render.as_json({"schema_version": 1, **body, **more, "nodes": said, "pending_restart": waits})
-        return
-    width = max(len(f"{name}={text}") for name, text in values.items())
-    for setting in settings.SETTINGS:
-        fixed = " (fixed while the cluster runs)" if setting.fixed else ""
-        print(f"{setting.name}={values[setting.name]}".ljust(width) + f"  # {setting.meaning}{fixed}")
-    for name, value in found.parameters.items():
-        print(render.clean(f"{name}={value}").ljust(width) + "  # PostgreSQL")
-    for line in settings.node_lines(nodes, found, pending):
-        print(render.clean(line))
+        render.as_json(render_config.show_dict(one))
+    else:
+        render.page(render_config.show_lines(one, render.console_width()))
 
 
 @app.command(
@@ -194,30 +172,15 @@ def history(
     ctx: typer.Context, inventory: InventoryOption = None, node: NodeOption = None, output: OutputOption = None
 ) -> None:
     """Show the revisions that are kept: who, when, why, and what was changed."""
-    from pgha import render
+    from pgha import render, render_config
     from pgha.ops import settings
 
     work = _Work(merged(ctx, inventory=inventory, node=node, output=output))
-    found = list(settings.past(work.store, work.clock, work.target).values())
-    changes = [(), *(settings.differences(a, b) for a, b in pairwise(found))]
+    found = render_config.revisions(list(settings.past(work.store, work.clock, work.target).values()))
     if work.choice.json:
-        body = [
-            {
-                "revision": s.revision,
-                "at": s.at,
-                "asked_by": s.asked_by,
-                "reason": s.reason,
-                "changes": {c.name: {"before": c.before, "after": c.after} for c in said},
-            }
-            for s, said in zip(found, changes, strict=True)
-        ]
-        render.as_json({"schema_version": 1, "cluster": work.target.cluster, "revisions": body})
-        return
-    for s, said in reversed(list(zip(found, changes, strict=True))):
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(s.at)) if s.at else "-"
-        print(render.clean(f"{s.revision:>4}  {when}  {s.asked_by or '-'}" + (f"  {s.reason}" if s.reason else "")))
-        for c in said:
-            print(render.clean(f"      {c.name}: {c.before or settings.DEFAULT} -> {c.after or settings.DEFAULT}"))
+        render.as_json(render_config.history_dict(work.target.cluster, found))
+    else:
+        render.page(render_config.history_lines(work.target.cluster, found))
 
 
 @app.command(epilog="Example: pgha config rollback 3 --reason 'too much memory'")

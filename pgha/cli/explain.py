@@ -38,6 +38,5 @@ def explain(
     if choice.json:
         render.as_json(render_explain.as_dict(found))
     else:
-        for line in render_explain.lines(found, render.console_width()):
-            print(line)
+        render.page(render_explain.lines(found, render.console_width()), found.exit)
     raise typer.Exit(int(found.exit))

@@ -53,5 +53,4 @@ def history(
     if choice.json:
         render.as_json(body)
         return
-    for line in lines:
-        print(line)
+    render.page(lines)

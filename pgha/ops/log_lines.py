@@ -35,7 +35,14 @@ class LogLine:
     def as_dict(self) -> dict[str, object]:
         """For `-o json`: one document a line."""
         when = None if self.at is None else datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
-        return {"time": when, "node": self.node, "source": self.piece, "says": self.says, "line": self.raw}
+        return {
+            "schema_version": 1,
+            "time": when,
+            "node": self.node,
+            "source": self.piece,
+            "says": self.says,
+            "line": self.raw,
+        }
 
 
 def parse(node: str, piece: str, raw: str) -> LogLine:

@@ -144,7 +144,7 @@ def row_of(ref: NodeRef, seen: Seen, primary: Member | None) -> Row:
     fresh = fresh and not (member.primary and not is_primary and not says_primary(member, seen))
     follower = standbys_of(primary).get(ref.name)
     voter = member.copy in voters_of(leader)
-    lag = max(0, primary.position.lsn - follower[1]) if primary is not None and follower is not None else None
+    lag = max(0, primary.position.lsn - follower[1]) if primary is not None and follower and follower[1] else None
     role = "primary" if is_primary or says_primary(member, seen) else "standby" if _serves(member, fresh=fresh) else "-"
     good = fresh and (is_primary or member.state == "streaming")
     left_s, least_s = member.measures.lease_s, member.measures.least_s

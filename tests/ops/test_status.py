@@ -188,6 +188,11 @@ def test_lag_is_what_the_primary_says_of_its_follower_at_one_moment() -> None:
     assert [row.lag_bytes for row in rows] == [0, 4096, 0]
 
 
+def test_a_follower_that_has_confirmed_nothing_yet_has_no_known_lag() -> None:
+    standbys = {copy("n2").standby_name(3): ("streaming", 0), copy("n3").standby_name(3): ("streaming", LSN)}
+    assert [r.lag_bytes for r in judge(TARGET, seen(member("n1", standbys=standbys))).rows] == [0, None, 0]
+
+
 def test_a_standby_that_claims_to_stream_and_is_not_connected_is_a_disagreement() -> None:
     found = judge(TARGET, seen(member("n1", standbys={copy("n2").standby_name(3): ("streaming", LSN)})))
     assert "n3 says streaming, n1 says not connected" in found.notes and found.exit == Exit.DEGRADED
