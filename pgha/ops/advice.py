@@ -1,9 +1,10 @@
-"""The next command to type below `list`. Pure; may import errors and its neighbours in ops."""
+"""The next command to type below `list`. Pure; may import core, errors and its neighbours in ops."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pgha.core.decide import Rule
 from pgha.errors import Exit
 from pgha.ops.rows import Row
 from pgha.ops.target import Target
@@ -20,5 +21,13 @@ def next_step(target: Target, code: Exit, rows: Sequence[Row]) -> str:
         return target.command("restart --rolling --pending") if any(row.pending for row in rows) else ""
     if silent:
         return target.command(f"explain {silent[0]}")
+    if moved := moves(target, rows):
+        return moved
     stuck = [row.node for row in rows if row.alert and row.state not in (*PASSING, "streaming", "primary")]
     return target.command(f"explain {stuck[0]}" if stuck else "list -w")
+
+
+def moves(target: Target, rows: Sequence[Row]) -> str:
+    """Where the primary hangs and is borne with, only an order moves it before its time; "" where it is not so."""
+    borne = any(row.problem == Rule.R449_BEAR.sentence for row in rows)
+    return target.command("switchover") if borne else ""

@@ -22,6 +22,7 @@ from pgha.core.model import Copy, Leader, Member, Position, Seal, Tenure
 from pgha.core.observation import StoreView
 from pgha.core.situation import AXES, Bid, Holder, Situation
 from pgha.errors import Exit, UsageError
+from pgha.ops.advice import moves
 from pgha.ops.observed import Rebuilt, at_least, rebuild, rule_named, timing_of, view_of
 from pgha.ops.promise import WRITES_WAIT
 from pgha.ops.status import Row, Seen, Status, is_fresh, judge
@@ -171,8 +172,7 @@ def _key_is_free(seen: Seen) -> bool:
 def _lacks(own: Seal | None, view: StoreView) -> tuple[cover.Missing, ...]:
     """What cover.missing says for this seal; without one, for a node that has nothing."""
     assert view.leader is not None
-    asking = own or Seal(view.leader_revision, Copy("", ""), BEGINNING)
-    return cover.missing(asking, seals_at(view), view.leader.sync)
+    return cover.missing(own or Seal(view.leader_revision, Copy("", ""), BEGINNING), seals_at(view), view.leader.sync)
 
 
 def _known(copy: Copy, leader: Leader, member: Member | None) -> Position | None:
@@ -380,7 +380,7 @@ def _next_step(target: Target, seen: Seen, status: Status, nodes: Iterable[NodeA
         return _start(target, down[0])
     if status.exit is Exit.DEGRADED and status.store_up < status.store_size:
         return _etcdctl(target, "endpoint health")
-    return target.command("list -w")
+    return moves(target, status.rows) or target.command("list -w")
 
 
 def _only_barred(seen: Seen) -> bool:
