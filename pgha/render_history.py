@@ -28,11 +28,12 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f} ms"
 
 
-def _move(event: Event) -> str:
+def move_text(event: Event) -> str:
+    """From whom to whom."""
     return f"{event.source or '-'} -> {event.holder}"
 
 
-def _why(event: Event) -> str:
+def why_text(event: Event) -> str:
     """The reason, and who asked, and what was lost, where they are known and not said already."""
     parts = [event.reason or "no reason recorded"]
     if event.asked_by and event.asked_by not in event.reason:
@@ -69,7 +70,7 @@ def _table(found: History, width: int) -> list[str]:
         cells = [row[h].rjust(sizes[h]) if h in NUMBERS else row[h].ljust(sizes[h]) for h in HEADS]
         page.append("  ".join(cells).rstrip())
         if number:
-            page += _wrapped("", _why(found.shown[number - 1].event), width, at=sizes["EPOCH"] + 2)
+            page += _wrapped("", why_text(found.shown[number - 1].event), width, at=sizes["EPOCH"] + 2)
     return page
 
 
@@ -78,7 +79,7 @@ def _cells(one: TakeOver) -> dict[str, str]:
     texts = (
         str(event.epoch),
         when_text(event.at),
-        _move(event),
+        move_text(event),
         event.kind,
         _ms(one.writable_ms),
         str(event.position),
@@ -92,15 +93,37 @@ def _cells(one: TakeOver) -> dict[str, str]:
 def one_lines(one: TakeOver, width: int) -> list[str]:
     """One take-over: the facts, its phases as bars, what lay before."""
     width, event = max(40, min(width, WIDTH)), one.event
-    page = _wrapped("", f"{one.cluster}  epoch {event.epoch}  {_move(event)}  {event.kind}", width, at=0)
+    page = _wrapped("", f"{one.cluster}  epoch {event.epoch}  {move_text(event)}  {event.kind}", width, at=0)
     page += _wrapped("when", f"{when_text(event.at)} UTC, by the clock of {event.holder}", width, at=10)
-    page += _wrapped("why", _why(event), width, at=10)
+    for label, text in facts(one):
+        page += _wrapped(label, text, width, at=10)
+    page += _wrapped("why", why_text(event), width, at=10)
     page += _wrapped("position", str(event.position), width, at=10)
-    page += _wrapped("before", _before(one), width, at=10)
+    page += _wrapped("before", before_text(one), width, at=10)
     if not one.phases:
         return [*page, "phases    none recorded", *_story(one, width)]
     counted = f"in ms from when {event.holder} saw the key free (a silent holder's H lies before)"
     return [*page, *_wrapped("phases", counted, width, at=10), *_bars(one), *_story(one, width)]
+
+
+def facts(one: TakeOver) -> list[tuple[str, str]]:
+    """What the logs give besides the record: the cause first, then how long nobody could write, and near misses."""
+    story = one.story
+    if story is None:
+        return []
+    found = [("cause", story.cause)] if story.cause else []
+    if story.began is not None and story.outage_ms is not None:
+        end = f"{one.event.holder} is writable"
+        text = f"{story.outage_ms:.0f} ms, from {story.began.node} ({story.began.says}) until {end}"
+        found.append(("outage", text))
+    elif story.lines or story.unread:
+        found.append(("outage", f"not known: the logs of {one.event.source or 'the old primary'} do not show its end"))
+    if story.near:
+        times = (
+            f"{story.near} near miss{'' if story.near == 1 else 'es'} of {one.event.source} since the take-over before"
+        )
+        found.append(("lease", f"{times}, the closest with {story.least_s or 0.0:.1f} s left"))
+    return found
 
 
 def _story(one: TakeOver, width: int) -> list[str]:
@@ -109,10 +132,6 @@ def _story(one: TakeOver, width: int) -> list[str]:
     if story is None or not (story.lines or story.unread):
         return []
     page = []
-    if story.began is not None and story.outage_ms is not None:
-        end = f"{one.event.holder} is writable"
-        text = f"{story.outage_ms:.0f} ms, from {story.began.node} ({story.began.says}) until {end}"
-        page += _wrapped("outage", text, width, at=10)
     if story.lines:
         first = story.lines[0].at
         page += _wrapped("story", f"by the nodes' logs, in ms from {when_text(first)} UTC", width, at=10)
@@ -124,7 +143,8 @@ def _story(one: TakeOver, width: int) -> list[str]:
     return page
 
 
-def _before(one: TakeOver) -> str:
+def before_text(one: TakeOver) -> str:
+    """How long the time before lasted, and what it left no record of."""
     lasted = "nothing recorded" if one.before_s is None else f"{age_text(one.before_s)} since the take-over before"
     if not one.skipped:
         return lasted
@@ -175,6 +195,9 @@ def _story_dict(one: TakeOver) -> dict[str, object]:
     if story is None:
         return {}
     return {
+        "cause": story.cause or None,
+        "near_misses": story.near,
+        "least_lease_left_s": story.least_s,
         "outage_ms": None if story.outage_ms is None else round(story.outage_ms, 1),
         "story": [{"at": round(x.at, 3), "node": x.node, "event": x.event, "says": x.says} for x in story.lines],
         "logs_unread": dict(story.unread),

@@ -44,7 +44,8 @@ class Story:
     """lines: oldest first; left_out: how many there were before them.
 
     began: when the old primary stopped taking writes, by its own log; outage_ms: from there to the new one's being
-    writable. None: the logs that were read don't say.
+    writable. None: the logs that were read don't say. cause: what it began with, one sentence, "" when nobody knows.
+    near: the old primary's near misses since the take-over before; least_s: the least that was left of its lease then.
     """
 
     lines: tuple[Line, ...] = ()
@@ -52,10 +53,18 @@ class Story:
     began: Line | None = None
     outage_ms: float | None = None
     unread: tuple[tuple[str, str], ...] = ()
+    cause: str = ""
+    near: int = 0
+    least_s: float | None = None
 
 
 def _word(body: Body, *names: str) -> str:
     return next((str(body[n]) for n in names if body.get(n)), "")
+
+
+def _seconds(body: Body, name: str) -> float:
+    value = body.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _decision(body: Body) -> str:
@@ -91,6 +100,7 @@ AGENT: Mapping[str, Say] = {
     "clone": lambda b: f"clones {_word(b, 'holder')}",
     "guard gone": _plain("its guard is gone"),
     "went back": _plain("its data has gone back: it is another copy from now on"),
+    "near miss": lambda b: f"renewed its lease with {_seconds(b, 'left_s'):.1f} s left",
     "trouble": lambda b: _word(b, "says"),
     "bug": lambda b: f"met a bug: {_word(b, 'says').splitlines()[-1] if _word(b, 'says') else ''}",
 }
@@ -104,6 +114,7 @@ GUARD: Mapping[str, Say] = {
 }
 ENDS = ("server ended", "deadline passed: server and agent killed", "handed", "release")
 STOPS = ("R400", "R150")
+CAUSES = ("server ended", "agent ended", "guard gone", "deadline passed: server and agent killed", "trouble", "fence")
 
 
 def _bodies(text: str) -> list[Body]:
@@ -155,13 +166,34 @@ def tell(event: Event, earlier_at: float, logs: Mapping[str, Log], h_s: float) -
     since, end = max(earlier_at, claimed - h_s - BEFORE_S), (writable or event.at) + AFTER_S
     lines = sorted((line for line, _ in told if since <= line.at <= end), key=lambda line: line.at)
     began = _end_of(event.source, lines, until=writable or event.at)
+    near = [_seconds(b, "left_s") for x, b in told if x.event == "near miss" and _is_before(x, event, earlier_at)]
     return Story(
         lines=tuple(lines[-MOST:]),
         left_out=max(0, len(lines) - MOST),
         began=began,
         outage_ms=(writable - began.at) * 1000 if writable is not None and began is not None else None,
         unread=unread,
+        cause=_cause(event, lines, until=claimed),
+        near=len(near),
+        least_s=min(near, default=None),
     )
+
+
+def _is_before(line: Line, event: Event, earlier_at: float) -> bool:
+    """The old primary's, in the epoch that ended."""
+    return line.node == event.source and earlier_at <= line.at <= event.at
+
+
+def _cause(event: Event, lines: Sequence[Line], *, until: float) -> str:
+    """Who asked for it; else the first thing that went wrong on the old primary; else what the new one saw."""
+    if event.asked_by:
+        return f"{event.asked_by} asked for it"
+    first = next((x for x in lines if x.node == event.source and x.at <= until and x.event in CAUSES), None)
+    if first is not None:
+        return f"{first.node}: {first.says}"
+    if event.reason == f"{event.source} was silent":
+        return f"{event.source or 'the primary'} fell silent: its host or the way from it to the store"
+    return event.reason
 
 
 def _end_of(source: str, lines: Sequence[Line], *, until: float) -> Line | None:

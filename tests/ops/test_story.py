@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
-from pgha import render_history
+from pgha import render_history, render_markdown
 from pgha.core.model import Event, Position
 from pgha.ops.history import takeover, with_story
 from pgha.ops.story import MOST, Log, Story, tell
@@ -59,6 +60,8 @@ N2 = Log(
         decided(0.030, "R620_SEAL", "the key is free: the server is cut off, measured, and sealed"),
         agent(0.061, "claim", epoch=6, outcome="Unknown", because="n1 released: signal 9"),
         agent(0.180, "writable", epoch=6, outcome="Committed"),
+        agent(20.0, "near miss", epoch=6, left_s=0.87, limit_s=1.33),
+        agent(30.0, "near miss", epoch=6, left_s=1.2, limit_s=1.33),
         decided(60.1, "R400_HAND_OVER", "switchover: the server stops and the key goes to the target"),
         agent(60.3, "handed", target="n1", clean=True, outcome="Committed"),
     )),
@@ -123,6 +126,32 @@ def test_the_page_with_its_story_is_as_kept(epoch: int) -> None:
     page = render_history.one_lines(one, 80)
     assert max(map(len, page)) <= 80
     golden.check("\n".join(page) + "\n", f"history-story-{epoch}.txt", beside=__file__)
+
+
+def test_the_cause_is_who_asked_else_what_went_wrong_first_on_the_old_primary() -> None:
+    assert tell(MOVE, CRASH.at, LOGS, 6.0).cause == "anna@desk asked for it"
+    assert tell(CRASH, 0.0, LOGS, 6.0).cause == "n1: its server ended: signal 9"
+    silent = replace(CRASH, reason="n1 was silent")
+    assert tell(silent, 0.0, {"n2": N2}, 6.0).cause.startswith("n1 fell silent")
+    assert tell(replace(CRASH, reason="n2 had to stop"), 0.0, {}, 6.0).cause == "n2 had to stop"
+
+
+def test_near_misses_of_the_epoch_that_ended_are_counted_and_those_of_others_are_not() -> None:
+    moved, crashed = tell(MOVE, CRASH.at, LOGS, 6.0), tell(CRASH, 0.0, LOGS, 6.0)
+    assert (moved.near, moved.least_s) == (2, 0.87) and (crashed.near, crashed.least_s) == (0, None)
+
+
+@pytest.mark.parametrize("epoch", [6, 7])
+def test_the_markdown_page_is_as_kept(epoch: int) -> None:
+    one = with_story(takeover(TARGET, FOUND, epoch), FOUND, LOGS)
+    golden.check("\n".join(render_markdown.take_over(one)) + "\n", f"history-markdown-{epoch}.md", beside=__file__)
+
+
+def test_nothing_that_a_log_says_breaks_a_markdown_table() -> None:
+    evil = Log(agent=agent(0.0, "trouble", says="a | b\n# <script> \\"))
+    page = render_markdown.take_over(with_story(takeover(TARGET, FOUND, 6), FOUND, {"n1": evil}))
+    (line,) = [x for x in page if x.startswith("| 0 |")]
+    assert line == "| 0 | n1 | a \\| b?# &lt;script> \\\\ |"
 
 
 def test_json_has_the_story_and_the_outage() -> None:
