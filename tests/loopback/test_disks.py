@@ -26,7 +26,10 @@ def test_a_primary_whose_disk_is_full_hands_over_tells_why_and_comes_back_when_t
         with writing(cluster) as client:
             epoch, watchdog = client.epoch, faults.of(node, *faults.WATCHDOG)
             disk.fill()
-            cluster.said(node, ("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'x', 'y')",) * 20)
+            need = ("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'x', 'y')",) * 20
+            until(
+                lambda: bool(cluster.said(node, need)["problem"]), within_s=30.0, what="recycled segments are used up"
+            )
             assert client.await_epoch_after(epoch) != node.name
             cluster.await_seen(
                 lambda s: "No space left" in s.records.members[node.name].problem, "the node says what it lacks"
