@@ -139,11 +139,11 @@ class StoreMembers(Protocol):
         ...
 
     def add(self, peer_url: str, *, deadline_s: float) -> None:
-        """Let one in that is about to start; it counts at once."""
+        """Let one in that is about to start; it counts at once. Nothing when it is there."""
         ...
 
     def remove(self, ident: int, *, deadline_s: float) -> None:
-        """Take one out for good."""
+        """Take one out for good. Nothing when it is gone."""
         ...
 
     def close(self) -> None:

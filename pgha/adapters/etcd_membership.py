@@ -16,7 +16,13 @@ from pgha.nodefile import StoreAccess
 from pgha.ports import Clock, StoreDown, StoreMember
 
 NOT_YET = "unhealthy cluster"  # etcdserver.ErrUnhealthy: nothing was done
+NO = "re-configuration failed"  # ErrNotEnoughStartedMembers, ErrLearnerNotReady: with the code UNKNOWN
 PAUSE_S = 0.5
+ONE_ASKING_S = 3.0  # longer than an election; who was heard is answered in milliseconds
+
+
+class _Refused(StoreDown):
+    """etcd says why it does not."""
 
 
 class _Member(Protocol):
@@ -48,23 +54,36 @@ class EtcdMembership:
 
     def add(self, peer_url: str, *, deadline_s: float) -> None:
         """Let a member in; it counts for the quorum from now on, so it has to be started."""
-        self._change("MemberAdd", libraries().member_add_request(peer_url), deadline_s)
+        request = libraries().member_add_request(peer_url)
+        self._change("MemberAdd", request, deadline_s, lambda listed: any(peer_url in m.peer_urls for m in listed))
 
     def remove(self, ident: int, *, deadline_s: float) -> None:
         """Take a member out for good: it ends by itself, and its data are of no use any more."""
-        self._change("MemberRemove", libraries().member_remove_request(ident), deadline_s)
+        request = libraries().member_remove_request(ident)
+        self._change("MemberRemove", request, deadline_s, lambda listed: all(m.ident != ident for m in listed))
 
     def close(self) -> None:
         """End the connections."""
         self._members.close()
 
-    def _change(self, method: str, request: object, deadline_s: float) -> None:
-        """etcd changes its members only once all that run have known each other for 5 s; so long it says no."""
+    def _change(
+        self, method: str, request: object, deadline_s: float, is_done: Callable[[Sequence[StoreMember]], bool]
+    ) -> None:
+        """Ask until it is done, whoever did it, or refused for good.
+
+        etcd changes its members only once all that run have known each other for 5 s: so long it says no. And a change
+        that a follower passed on to a leader which had just died is forgotten without a word: who got no answer looks
+        at the list, and asks again. (Neither can be done twice: etcd knows a listed URL, and a number that is gone.)
+        """
+        now = self._members.clock.now_s
         while True:
             try:
-                self._ask(method, request, deadline_s, repeatable=False)
+                self._ask(method, request, min(deadline_s, now() + ONE_ASKING_S), repeatable=False)
             except StoreDown as e:
-                if NOT_YET not in e.why or self._members.clock.now_s() + PAUSE_S >= deadline_s:
+                if not e.denied and is_done(self.list(deadline_s=deadline_s)):
+                    return
+                is_final = e.denied or NO in e.why or (isinstance(e, _Refused) and NOT_YET not in e.why)
+                if is_final or now() + PAUSE_S >= deadline_s:
                     raise
                 self._members.clock.sleep(PAUSE_S)
             else:
@@ -83,10 +102,8 @@ def _answer(
     question = Question(members, rpc, request, deadline_s=deadline_s, repeatable=repeatable)
     try:
         reply = question.next_reply()
-    except (
-        Misunderstood
-    ) as e:  # a refusal with a reason: the cluster is not healthy enough, the member is there already
-        raise StoreDown(e.why) from None
+    except Misunderstood as e:
+        raise _Refused(e.why) from None
     finally:
         question.drop()
     if reply is None:

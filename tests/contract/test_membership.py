@@ -22,8 +22,27 @@ def test_a_member_is_listed_taken_out_and_let_in_again() -> None:
             gone = first[0]
             seats.remove(gone.ident, deadline_s=within(20.0))
             assert gone.ident not in {m.ident for m in seats.list(deadline_s=within(5.0))}
-            with pytest.raises(StoreDown, match=r"not found|removed"):
-                seats.remove(gone.ident, deadline_s=within(20.0))
+            seats.remove(gone.ident, deadline_s=within(20.0))
+            seats.add(gone.peer_urls[0], deadline_s=within(20.0))
+            (back,) = [m for m in seats.list(deadline_s=within(5.0)) if m.peer_urls == gone.peer_urls]
+            assert not back.started and back.ident != gone.ident
+            seats.add(gone.peer_urls[0], deadline_s=within(20.0))
+            assert len(seats.list(deadline_s=within(5.0))) == 3, "what is done already is not done twice"
+            with pytest.raises(StoreDown, match="not enough started members"):
+                seats.remove(first[1].ident, deadline_s=within(20.0))
+        finally:
+            seats.close()
+
+
+@pytest.mark.parametrize("fault", ["killed", "stopped"])
+def test_a_leader_that_has_just_gone_is_taken_out_and_let_in_again_at_the_first_asking(fault: str) -> None:
+    with etcd_cluster(3) as etcd:
+        seats = EtcdMembership(etcd.access, CLOCK)
+        try:
+            leader = etcd.leader()
+            (gone,) = [m for m in seats.list(deadline_s=within(5.0)) if m.name == leader.name]
+            (etcd.kill if fault == "killed" else etcd.stop)(leader)
+            seats.remove(gone.ident, deadline_s=within(20.0))
             seats.add(gone.peer_urls[0], deadline_s=within(20.0))
             (back,) = [m for m in seats.list(deadline_s=within(5.0)) if m.peer_urls == gone.peer_urls]
             assert not back.started and back.ident != gone.ident
