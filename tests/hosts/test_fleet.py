@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pgha.errors import Exit
-from tests.hosts.cluster import NAME, HostCluster, writing
+from tests.hosts.cluster import MADE, NAME, PORT, HostCluster, writing
 from tests.hosts.lab import Lab, Spec
 from tests.hosts.scenes import SUPERVISOR
 from tests.hosts.shell import Ran, until
@@ -31,9 +31,11 @@ def cluster() -> Iterator[HostCluster]:
     found = HostCluster(lab, SUPERVISOR)
     try:
         lab.up([Spec(f"n{i}") for i in (1, 2, 3)])
+        MADE.append(found)
         found.bootstrap()
         yield found
     finally:
+        MADE.clear()
         found.close()
         lab.down()
 
@@ -106,8 +108,11 @@ def test_a_host_set_up_anew_comes_back_and_one_that_is_gone_is_left_out(cluster:
     lab.boot("n3")
 
     def row() -> dict[str, object]:
-        rows = json.loads(cluster.pgha("list", "-o", "json").out)["nodes"]
-        return next((r for r in rows if r["node"] == "n3"), {})
+        said = cluster.pgha("list", "-o", "json")
+        rows = json.loads(said.out).get("nodes")
+        if rows is None:
+            print(f"list says {said.out}")
+        return next((r for r in rows or () if r["node"] == "n3"), {})
 
     until(lambda: row() != {}, within_s=60.0, what="its watchdog reports again", every_s=1.0)
     assert row()["role"] != "primary" and row()["sync"] == "no", "it is shut out: no voter, let in by nobody"
@@ -128,6 +133,8 @@ def test_postgresql_stays_without_pgha_and_comes_back_to_it_and_then_all_ends(cl
         assert not cluster.pids(name, "guard") and not cluster.pids(name, "etcd")
         assert host.run(["test", "-e", "/opt/pgha"]).code != 0
     lab.host(primary).must(["systemctl", "restart", UNIT])
+    ready = ["pg_isready", "-q", "-p", str(PORT)]
+    until(lambda: lab.host(primary).run(ready).code == 0, within_s=30.0, what="PostgreSQL is back")
     rows = "SELECT count(*) FROM kept"
     assert cluster.sql(primary, ["INSERT INTO kept VALUES (0)", rows]).split()[-1] == "1001"
     assert cluster.pgha("bootstrap", "-y").code == Exit.REFUSED
