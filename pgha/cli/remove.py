@@ -65,7 +65,11 @@ def remove(
     render_list.show(found)
     print(f"{name} is removed" + (f"; its data are in {where}" if where else ""))
     if left:
-        print(f"take it out of {path} (else pgha {flags}bootstrap would put it in again):")
+        print(
+            f"two nodes can't hold the store: leave it in {path}, give it another host, and run pgha {flags}bootstrap:"
+            if chosen.leaves_two
+            else f"take it out of {path} (else pgha {flags}bootstrap would put it in again):"
+        )
         for number, text in left:
             print(render.clean(f"  {path}:{number}: {text.strip()}"))
     if found.exit != Exit.OK:

@@ -60,6 +60,11 @@ class Plan:
             page.append("  its watchdog, PostgreSQL and etcd stop; its data are moved aside, not deleted")
         return [*page, "  writes go on meanwhile"]
 
+    @property
+    def leaves_two(self) -> bool:
+        """What is left could not be an inventory: its own store has two members, of which neither may fail."""
+        return len(self.rest.nodes) == 2 and not self.rest.etcd.endpoints
+
     def _member_note(self) -> str:
         if self.members[1] % 2:
             return ""

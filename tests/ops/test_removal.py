@@ -94,6 +94,15 @@ def test_the_plan_names_what_follows() -> None:
     assert [n.name for n in chosen.rest.nodes] == ["n1", "n3", "n4"] and chosen.rest.etcd.nodes == ("n1", "n3")
 
 
+def test_what_would_leave_two_nodes_to_hold_a_store_keeps_its_place_in_the_inventory() -> None:
+    four_left = removal.Plan("n4", "h", False, 2, (2, 1), (3, 3), "", without_n4())
+    assert not four_left.leaves_two
+    two = removal.without(without_n4(), "n3")
+    left = replace(four_left, rest=two)
+    assert left.leaves_two
+    assert not replace(left, rest=replace(two, etcd=replace(two.etcd, endpoints=("192.0.2.9:2379",)))).leaves_two
+
+
 # -- doing ---------------------------------------------------------------------------------------------------
 
 
