@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from pgha.core.timing import timing_for
 from pgha.errors import Exit, Findings, PghaError
 from pgha.host import Remote
-from pgha.ops import host_health, host_preflight, status
-from pgha.ops.host_fleet import Distant, look_at_all, unreachable_ports
+from pgha.ops import host_health, host_preflight, host_reach, status
+from pgha.ops.host_fleet import Distant, look_at_all
 from pgha.ops.host_health import Finding
 from pgha.ops.host_preflight import Seen
 from pgha.ops.progress import Progress
@@ -87,8 +87,9 @@ def check(
     """Look at every host; `look` asks the store of a cluster that is there already. flags: for suggested commands."""
     remotes, seen, found = look_at_all(inventory, distant, progress)
     verdict = host_preflight.judge(inventory, seen)
-    problems = [*_flat(found), *verdict.problems, *unreachable_ports(remotes, seen)]
-    warnings, findings, state = list(verdict.warnings), list[Finding](), ""
+    between, unsure = host_reach.unreachable(remotes, seen, inventory.etcd.endpoints)
+    problems = [*_flat(found), *verdict.problems, *between]
+    warnings, findings, state = [*verdict.warnings, *unsure], list[Finding](), ""
     code = Findings(problems).code if problems else Exit.OK
     if any(one.marker for one in seen.values()):
         store = look()

@@ -8,13 +8,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgha import host_facts, nodefile
 from pgha.errors import PghaError, Refused, RolledBack
 from pgha.host import Host, Remote
-from pgha.ops import host_nodes, host_preflight, host_secure
+from pgha.ops import host_nodes, host_preflight, host_reach, host_secure
 from pgha.ops import host_nodes as places
 from pgha.ops.fleet import Marker, Place, Ready, new_marker, parse_marker
 from pgha.ops.host_leaving import HostLeaver
@@ -34,15 +34,6 @@ if TYPE_CHECKING:
 
 FACTS_S = 30.0
 SUDOERS = "echo '{user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/pgha && chmod 0440 /etc/sudoers.d/pgha"
-# Each other node's ports, all at once: open, refused (nobody listens yet: reachable), or no answer.
-REACH = r"""
-for t in "$@"; do
-  ( said=$(timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "${t%:*}" "${t##*:}" 2>&1); printf '%s\t%s\t%s\n' "$t" "$?" \
-    "$(printf %s "$said" | tr '\n\t' '  ')" ) &
-done
-wait
-"""
-REACH_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,41 +106,6 @@ def look_at_all(
     return remotes, {name: seen for name, seen in found.items() if isinstance(seen, Seen)}, problems
 
 
-def unreachable_ports(remotes: Mapping[str, Remote], seen: Mapping[str, Seen]) -> list[PghaError]:
-    """What lies between the nodes: a port that gives no answer from another node. Refused means: nobody listens yet."""
-
-    def ask(name: str, one: Seen) -> list[PghaError]:
-        wanted: dict[str, tuple[HostNode, str]] = {}
-        for other in seen.values():
-            node = other.node
-            if node.name == name:
-                continue
-            wanted[f"{node.host}:{node.port}"] = (node, "PostgreSQL")
-            if node.has_etcd:
-                wanted[f"{node.host}:{node.etcd_client_port}"] = (node, "etcd's clients")
-                wanted[f"{node.host}:{node.etcd_peer_port}"] = (node, "etcd's members")
-        root = remotes[name].as_user("root")
-        ran = root.run(["sh", "-s", "--", *wanted], timeout_s=REACH_S, stdin=REACH)
-        return list(_blocked(one.node, wanted, ran.out))
-
-    found = outcomes(seen, ask)
-    return [p for value in found.values() for p in ([value] if isinstance(value, PghaError) else value)]
-
-
-def _blocked(here: HostNode, wanted: Mapping[str, tuple[HostNode, str]], said: str) -> Iterator[PghaError]:
-    for line in said.splitlines():
-        target, _, rest = line.partition("\t")
-        code, _, why = rest.partition("\t")
-        if target not in wanted or code == "0" or "refused" in why:
-            continue
-        node, what = wanted[target]
-        reason = "no answer within 3 s" if code == "124" else why.rpartition(": ")[2].strip() or f"exit {code}"
-        port = target.rpartition(":")[2]
-        rule = f"nft insert rule inet filter input ip saddr {here.host} tcp dport {port} accept"
-        step = f"open it on {node.name}, for example: {rule}"
-        yield Refused(f"{here.name} can't reach {target} of {node.name} ({what})", reason, step)
-
-
 class HostFleet:
     """See `fleet.Fleet`. Made by `look`."""
 
@@ -183,7 +139,8 @@ class HostFleet:
         """Past preflight. Raises Findings (or the only problem) with everything that is in the way on all hosts."""
         remotes, seen, problems = look_at_all(inventory, distant, progress)
         verdict = host_preflight.judge(inventory, seen)
-        between = unreachable_ports(remotes, seen)
+        between, unsure = host_reach.unreachable(remotes, seen, inventory.etcd.endpoints)
+        verdict = replace(verdict, warnings=(*verdict.warnings, *unsure))
         try:
             distant.store_files()
         except PghaError as e:

@@ -203,6 +203,26 @@ def test_a_port_between_the_nodes_that_gives_no_answer_is_named_with_a_rule_that
     assert "ip saddr 192.0.2.11 tcp dport 2380 accept" in refused.value.next_step
 
 
+THEIRS = "198.51.100.7:2379", "[2001:db8::7]:2379"
+THEIR_TEXT = TEXT + f"etcd: {{endpoints: ['http://{THEIRS[0]}', 'http://{THEIRS[1]}']}}\n"
+
+
+def test_an_etcd_that_no_endpoint_leads_to_from_a_node_is_in_the_way_and_one_silent_endpoint_a_warning() -> None:
+    hosts = three()
+    up, down = (target.replace("[", "").replace("]", "") for target in THEIRS)
+    for host in hosts.values():
+        host.reach |= {up: f"{up}\t0\t", down: f"{down}\t0\t"}
+    assert HostFleet.look(wanted(THEIR_TEXT), distant(hosts), Silent()).ready.warnings == ()
+    del hosts["192.0.2.12"].reach[down]
+    (warning,) = HostFleet.look(wanted(THEIR_TEXT), distant(hosts), Silent()).ready.warnings
+    assert warning == f"n2 does not reach all endpoints of the store: {down}: Connection refused"
+    hosts["192.0.2.12"].reach[up] = f"{up}\t124\t"
+    with pytest.raises(Refused, match="n2 reaches no endpoint of the store") as refused:
+        HostFleet.look(wanted(THEIR_TEXT), distant(hosts), Silent())
+    assert f"{up}: no answer within 3 s; {down}: Connection refused" in refused.value.because
+    assert "correct etcd.endpoints" in refused.value.next_step
+
+
 def test_an_answer_cut_short_is_refused() -> None:
     hosts = three()
     hosts["192.0.2.11"].answer = hosts["192.0.2.11"].answer[:300]
