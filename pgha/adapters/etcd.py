@@ -113,6 +113,22 @@ class EtcdStore:
         members = [_member(e, s, alarms, mixed or why) for e, s in zip(endpoints, said, strict=True)]
         return StoreHealth(quorum, tuple(members))
 
+    def kept_revisions(self, prefix: str, *, deadline_s: float) -> int:
+        """How many revisions the store keeps if it has never forgotten one, else 0. Raises StoreDown."""
+        request = libraries().oldest_request(prefix)
+        question = Question(self._members, lambda m: m.range, request, deadline_s=deadline_s, repeatable=True)
+        try:
+            reply = question.next_reply()
+        except Misunderstood as e:
+            if "compacted" not in e.why:
+                raise
+            return 0
+        finally:
+            question.drop()
+        if reply is None:
+            raise StoreDown(question.why)
+        return reply.header.revision
+
     def close(self) -> None:
         """End all streams and connections; later calls fail as if the store were down."""
         with self._lock:

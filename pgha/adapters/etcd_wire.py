@@ -99,6 +99,10 @@ class Libraries:
         key, end = span(prefix)
         return self._rpc.RangeRequest(key=key, range_end=end, serializable=False)
 
+    def oldest_request(self, prefix: str) -> object:
+        """What a key was at the very first revision: refused once anything was ever compacted."""
+        return self._rpc.RangeRequest(key=prefix.encode(), revision=1, count_only=True, serializable=False)
+
     def probe_request(self) -> object:
         """A linearizable read that finds next to nothing."""
         return self._rpc.RangeRequest(key=b"/pgha/", count_only=True, serializable=False)

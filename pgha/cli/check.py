@@ -32,7 +32,10 @@ def check(ctx: typer.Context, inventory: InventoryOption = None, output: OutputO
         target = sources.target_of(choice)
         return status.gather(sources.open_store(target.store), sources.clock(), target.cluster, timeout_s=READ_S)
 
-    found = looking.check(wanted, sources.distant_for(wanted), look, render.Lines(), flags)
+    def kept() -> int:
+        return sources.kept_revisions(sources.target_of(choice), within_s=READ_S)
+
+    found = looking.check(wanted, sources.distant_for(wanted), looking.Looks(look, kept), render.Lines(), flags)
     if choice.json:
         render.as_json(found.as_dict())
     else:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgha import nodefile
+from pgha import nodefile, records
 from pgha.cli import store_files
 from pgha.cli.options import Choice
 from pgha.errors import Exit, PghaError, Unreachable, UsageError
@@ -148,6 +148,20 @@ def open_store(access: nodefile.StoreAccess) -> Store:
     from pgha.adapters.etcd import EtcdStore
 
     return EtcdStore(access, clock())
+
+
+def kept_revisions(target: Target, *, within_s: float) -> int:
+    """How many revisions the store keeps if it has never forgotten one; 0 otherwise, and when it gives no answer."""
+    from pgha.adapters.etcd import EtcdStore
+    from pgha.ports import StoreDown
+
+    now, store = clock(), EtcdStore(target.store, clock())
+    try:
+        return store.kept_revisions(records.prefix(target.cluster), deadline_s=now.now_s() + within_s)
+    except StoreDown:
+        return 0
+    finally:
+        store.close()
 
 
 def open_members(inventory: Inventory, access: nodefile.StoreAccess) -> StoreMembers:

@@ -81,10 +81,16 @@ class Checked:
         }
 
 
-def check(
-    inventory: Inventory, distant: Distant, look: Callable[[], status.Seen], progress: Progress, flags: str = ""
-) -> Checked:
-    """Look at every host; `look` asks the store of a cluster that is there already. flags: for suggested commands."""
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """At the store of a cluster that is there already. kept: its revisions if it has never forgotten one, else 0."""
+
+    gather: Callable[[], status.Seen]
+    kept: Callable[[], int]
+
+
+def check(inventory: Inventory, distant: Distant, looks: Looks, progress: Progress, flags: str = "") -> Checked:
+    """Look at every host. flags: for suggested commands."""
     remotes, seen, found = look_at_all(inventory, distant, progress)
     verdict = host_preflight.judge(inventory, seen)
     between, unsure = host_reach.unreachable(remotes, seen, inventory.etcd.endpoints)
@@ -92,12 +98,12 @@ def check(
     warnings, findings, state = [*verdict.warnings, *unsure], list[Finding](), ""
     code = Findings(problems).code if problems else Exit.OK
     if any(one.marker for one in seen.values()):
-        store = look()
+        store = looks.gather()
         now = status.judge(from_inventory(inventory, ""), store)
         warnings += now.notes if now.exit != Exit.OK else ()
         state = now.sentence()
         running = {name: remotes[name] for name, one in seen.items() if one.marker}
-        findings = _health(running, seen, verdict.bin_dir, distant, store, flags)
+        findings = _health(running, seen, verdict.bin_dir, distant, store, looks.kept(), flags)
         code = code if problems else now.exit or (Exit.DEGRADED if findings else Exit.OK)
     for remote in remotes.values():
         remote.close()
@@ -112,6 +118,7 @@ def _health(
     bin_dir: str,
     distant: Distant,
     store: status.Seen,
+    kept: int,
     flags: str,
 ) -> list[Finding]:
     """Of a running cluster; a host that gives no whole answer is a finding too."""
@@ -125,7 +132,7 @@ def _health(
     silent = [Finding(f"{e.what}: {e.because}", e.next_step) for e in answers.values() if isinstance(e, PghaError)]
     settings = store.records.settings
     durability = settings.durability if settings is not None else "quorum"
-    return [*silent, *host_health.findings(whole, store.health, flags, durability)]
+    return [*silent, *host_health.findings(whole, store.health, flags, durability, kept=kept)]
 
 
 def _flat(problems: list[PghaError]) -> list[PghaError]:

@@ -20,6 +20,7 @@ LOOK_S = 20.0
 CERTIFICATE_DAYS = 30
 FREE_PERCENT, FREE_KB = 10, 1 << 20
 SLOT_BYTES = 1 << 30
+KEPT_REVISIONS = 100_000  # two thirds of a day of three nodes' heartbeats: whoever compacts at all has done so
 STORE_BYTES = 3 << 29  # three quarters of etcd's default quota of 2 GB
 # $1 the directory of certificates, $2 the member's unit; then the places that must have room.
 SCRIPT = r"""
@@ -102,8 +103,9 @@ def _parsed(text: str) -> Mapping[str, object] | None:
     return body if isinstance(body, dict) else None
 
 
-def findings(seen: Sequence[Health], store: StoreHealth, flags: str, durability: str) -> list[Finding]:
-    """Of all hosts and the store. flags: what a suggested command needs to find this cluster."""
+def findings(seen: Sequence[Health], store: StoreHealth, flags: str, durability: str, *, kept: int) -> list[Finding]:
+    """Of all hosts and the store. flags: what a suggested command needs to find this cluster. kept: the revisions of a
+    store that has never forgotten one, else 0."""
     found: list[Finding] = []
     for one in seen:
         found += _room(one)
@@ -116,6 +118,10 @@ def findings(seen: Sequence[Health], store: StoreHealth, flags: str, durability:
             found += _archiver(one)
             found += _promises(one, durability)
     found += _store(store)
+    if kept > KEPT_REVISIONS and not any(one.compacts is False for one in seen):
+        what = f"the store keeps all its {kept} revisions, and will until its space is used up: nothing compacts it"
+        step = "start each etcd with --auto-compaction-mode=periodic --auto-compaction-retention=5m; then defrag"
+        found.append(Finding(what, step))
     return list(dict.fromkeys(found))
 
 

@@ -14,7 +14,7 @@ from pgha.adapters.etcd import EtcdStore
 from pgha.nodefile import StoreAccess
 from pgha.ports import Committed, Guard, StoreDown, Unknown, Write
 from tests.contract.conftest import CLOCK, within
-from tests.support.etcd_cluster import EtcdCluster, Member, await_true
+from tests.support.etcd_cluster import EtcdCluster, Member, await_true, etcd_cluster
 from tests.support.tcp_proxy import tcp_proxy
 
 T = TypeVar("T")
@@ -251,6 +251,19 @@ def _read_fails(store: EtcdStore, prefix: str, budget_s: float) -> float:
     with pytest.raises(StoreDown):
         store.read(prefix, deadline_s=began + budget_s)
     return CLOCK.now_s() - began
+
+
+def test_a_store_that_never_forgot_anything_says_how_much_it_keeps() -> None:
+    with etcd_cluster(1) as one:
+        store = EtcdStore(one.access, CLOCK)
+        assert 0 < store.kept_revisions("/pgha/", deadline_s=within(3)) < 100
+        one.put("/pgha/a", "1")
+        one.compact(store.read("/pgha/", deadline_s=within(3)).revision)
+        assert store.kept_revisions("/pgha/", deadline_s=within(3)) == 0
+        one.stop(one.members[0])
+        with pytest.raises(StoreDown):
+            store.kept_revisions("/pgha/", deadline_s=within(0.5))
+        store.close()
 
 
 def test_a_watch_over_compacted_history_says_that_something_changed(

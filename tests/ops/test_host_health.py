@@ -32,8 +32,8 @@ def with_sql(**changes: object) -> Health:
     return replace(FINE, sql={**FINE_SQL, **changes})
 
 
-def found(one: Health, store: StoreHealth = STORE, durability: str = "quorum") -> list[Finding]:
-    return host_health.findings([one], store, "-i shop.yaml ", durability)
+def found(one: Health, store: StoreHealth = STORE, durability: str = "quorum", kept: int = 0) -> list[Finding]:
+    return host_health.findings([one], store, "-i shop.yaml ", durability, kept=kept)
 
 
 def test_nothing_is_said_of_what_is_well() -> None:
@@ -133,3 +133,12 @@ def test_an_answer_that_is_cut_short_is_no_good_news() -> None:
     host.said = WHOLE.removesuffix("@@end\n")
     with pytest.raises(RolledBack, match="not whole"):
         host_health.look(NODE, host, "/bin", lambda _: 1)
+
+
+def test_a_store_that_has_never_forgotten_anything_is_told_once_it_is_old_enough() -> None:
+    theirs = replace(FINE, compacts=None)
+    assert found(theirs, kept=host_health.KEPT_REVISIONS) == []
+    (finding,) = found(theirs, kept=4_000_000)
+    assert "keeps all its 4000000 revisions" in finding.what and "--auto-compaction-retention=5m" in finding.fix
+    (finding,) = found(replace(FINE, compacts=False), kept=4_000_000)
+    assert "its unit has no --auto-compaction-retention" in finding.what, "said once, with the nearer line"
