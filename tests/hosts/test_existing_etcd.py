@@ -71,9 +71,10 @@ def their_etcd(cluster: HostCluster) -> dict[str, Path]:
     return here
 
 
-def test_an_etcd_with_tls_and_a_login_is_used_and_its_files_are_carried(cluster: HostCluster) -> None:
+def section(cluster: HostCluster) -> list[str]:
+    """Of the inventory, once their etcd runs."""
     here = their_etcd(cluster)
-    lines = [
+    return [
         "etcd:",
         f"  endpoints: ['https://{cluster.lab.host('n1').address}:{PORT}']",
         f"  ca: {here['ca.pem']}",
@@ -82,7 +83,10 @@ def test_an_etcd_with_tls_and_a_login_is_used_and_its_files_are_carried(cluster:
         f"  user: {NAME}",
         f"  password: file:{here['password']}",
     ]
-    print(f"bootstrap on an existing etcd: {cluster.bootstrap(extra=lines):.1f} s")
+
+
+def test_an_etcd_with_tls_and_a_login_is_used_and_its_files_are_carried(cluster: HostCluster) -> None:
+    print(f"bootstrap on an existing etcd: {cluster.bootstrap(extra=section(cluster)):.1f} s")
     for host in cluster.lab.hosts.values():
         listed = set(host.must(["find", ETC, "-name", "store*", "-printf", "%f %m %u\n"]).splitlines())
         assert listed == {f"{n} 600 postgres" for n in ("store-ca.pem", "store.pem", "store.key", "store.password")}
@@ -96,3 +100,23 @@ def test_an_etcd_with_tls_and_a_login_is_used_and_its_files_are_carried(cluster:
         time.sleep(1.0)
         ended(cluster, client, "switchover on an existing etcd", outage_s=3.0)
     assert PASSWORD not in cluster.pgha("check", "-o", "json").out
+
+
+def test_on_it_a_node_is_removed_set_up_anew_under_its_name_and_added_again(cluster: HostCluster) -> None:
+    lab = cluster.lab
+    cluster.bootstrap(extra=section(cluster))
+    with writing(cluster) as client:
+        for planned in (True, False):  # the second time its host is lost, and nobody said so
+            if planned:
+                said = cluster.pgha("remove", "n3", "-y")
+                assert "n3 is removed" in said.out and "take it out of" in said.out, said
+                assert not cluster.pids("n3", "guard") and not cluster.pids("n3", "postmaster")
+            lab.remove("n3")
+            lab.add(Spec("n3"))
+            said = cluster.pgha("bootstrap", "-y", within_s=200.0)
+            assert said.code == 0, f"{said.out}\n{said.err}"
+            cluster.await_whole()
+        ended(cluster, client, "a node leaves and comes back, on an existing etcd", outage_s=3.0)
+    cluster.lab.block("n2", "n1", ports=[PORT])
+    said = cluster.pgha("check")
+    assert said.code == 4 and "n2 reaches no endpoint of the store" in said.out, said
