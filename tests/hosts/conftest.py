@@ -34,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """PGHA_TEST_REPEAT: each scenario so often, in one lab."""
+    times = int(os.environ.get("PGHA_TEST_REPEAT", "1"))
+    if times > 1 and "client" in metafunc.fixturenames:
+        metafunc.fixturenames.append("again")
+        metafunc.parametrize("again", range(times), ids=[f"again{i}" for i in range(times)])
+
+
 @pytest.fixture(scope="module")
 def made() -> Iterator[Lab]:
     """The lab's life."""

@@ -10,7 +10,7 @@ import contextlib
 from tests.hosts.lab import Lab
 from tests.hosts.shell import must, run
 
-SIZE_MB = 320
+SIZE_MB = 512
 
 
 class Disk:

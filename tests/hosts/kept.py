@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import lzma
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.hosts.cluster import HostCluster
 from tests.hosts.proof import Run, line
 from tests.hosts.scenes import NOW, SUPERVISOR
 
+_AGAIN = re.compile(r"\[again\d+\]|(?<=\[)again\d+-|-again\d+(?=[-\]])")  # which repetition it is (conftest)
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -48,7 +50,7 @@ def keep(item: pytest.Item, report: pytest.TestReport, cluster: HostCluster, at:
     why = next((text[2:].strip() for text in said if text.startswith("E ")), "failed") if said else ""
     run = Run(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
-        scenario=item.name.removeprefix("test_").replace("_", " "),
+        scenario=_AGAIN.sub("", item.name).removeprefix("test_").replace("_", " "),
         row=int(mark.args[0]) if mark else 0,
         pgha=_pgha(),
         postgres=postgres,

@@ -34,6 +34,8 @@ def disks(cluster: HostCluster) -> Iterator[dict[str, Disk]]:
         if node not in DISKS:
             DISKS[node] = Disk(cluster.lab, node, FILES)
             cluster.await_whole()
+    for node in (cluster.primary, *cluster.standbys):  # each change of the leader takes a file of WAL or two
+        cluster.sql(node, ["CHECKPOINT"])
     yield DISKS
     for disk in DISKS.values():
         disk.thaw()
