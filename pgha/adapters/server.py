@@ -118,7 +118,7 @@ class PostgresServer:
                 return replace(before, running=Running.STOPPING, stop_asked_s=before.stop_asked_s or started_s)
             answered_s = started_s if e.sqlstate and before.answered_s else before.answered_s
             return replace(before, answered_s=answered_s, why=str(e).splitlines()[-1][:200] if str(e) else "")
-        view = look.view(before, [x or "" for x in row], started_s)
+        view = replace(look.view(before, [x or "" for x in row], started_s), why=self.log.no_room())
         if view.running is Running.STANDBY and not view.receiving:
             quiet = view.upstream_epoch > 0 and started_s - view.heard_s > UNHEARD_S
             gone = view.wal_gone or (quiet and self.log.wal_is_gone())

@@ -55,6 +55,10 @@ class ServerLog:
         """The holder that this standby asks no longer has its WAL (walsender.c, slot.c)."""
         return any(_WAL_GONE.search(line) for line in self._tail().splitlines())
 
+    def no_room(self) -> str:
+        """The first of the disks that is full: a server may answer all the while, and refuse whatever needs room."""
+        return next((said for said in map(_full, self._disks) if said), "")
+
     def _tail(self) -> str:
         try:
             with open(self.path, "rb") as f:

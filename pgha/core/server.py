@@ -50,7 +50,8 @@ class ServerView:
     heard_s: BOOTTIME when a walreceiver last streamed, or was last told whom to follow. histories: timelines whose
     history file lies there and says something, while nothing streams. wal_gone: the holder
     has said, since this server was last told whom to follow, that it no longer has the WAL it is asked for.
-    checkpoints: finished since this agent began. why: what it says for itself when it does not answer.
+    checkpoints: finished since this agent began. why: what it says for itself when it does not answer; or that its disk
+    is full.
     """
 
     running: Running

@@ -26,6 +26,8 @@ def test_a_primary_whose_disk_is_full_hands_over_tells_why_and_comes_back_when_t
         with writing(cluster) as client:
             epoch, watchdog = client.epoch, faults.of(node, *faults.WATCHDOG)
             disk.fill()
+            told = cluster.await_seen(lambda s: "No space left" in s.records.members[node.name].problem, "it says so")
+            assert told.records.members[node.name].primary, "as long as WAL has room it is kept"
             need = ("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'x', 'y')",) * 20
             until(
                 lambda: bool(cluster.said(node, need)["problem"]), within_s=30.0, what="recycled segments are used up"

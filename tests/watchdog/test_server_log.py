@@ -68,9 +68,10 @@ def test_a_full_disk_is_told_although_the_log_that_lies_on_it_could_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = ServerLog(str(tmp_path / "none"), (str(tmp_path),))
-    assert log.why(1, "exit 1") == "exit 1"
+    assert log.why(1, "exit 1") == "exit 1" and log.no_room() == ""
     there = os.statvfs(tmp_path)
     full = os.statvfs_result((*there[:4], 0, *there[5:]))
     monkeypatch.setattr(os, "statvfs", lambda _path: full)
     assert log.why(2, "exit 1") == f"exit 1: No space left on the disk of {tmp_path}"
     assert log.why(3, "exit 0") == "exit 0"
+    assert log.no_room() == f"No space left on the disk of {tmp_path}", "also of a server that runs"
