@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import Choice, DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.cli.ordering import asked_by
 from pgha.errors import Exit, PghaError, UsageError
@@ -123,7 +123,12 @@ def show(
 )
 def change(
     ctx: typer.Context,
-    pairs: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="What to change; see config show.")],
+    pairs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE...", autocompletion=completing.settings, help="What to change; see config show."
+        ),
+    ],
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,

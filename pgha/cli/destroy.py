@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgha.cli import sources, store_files
+from pgha.cli import completing, sources, store_files
 from pgha.cli.options import Choice, DryRunOption, InventoryOption, OutputOption, merged
 from pgha.errors import Exit, PghaError
 from pgha.ops.target import Target, from_inventory
@@ -26,7 +26,13 @@ def destroy(
     ctx: typer.Context,
     confirm: Annotated[
         str | None,
-        typer.Option("--confirm", metavar="CLUSTER", help="Its name, instead of typing it.", show_default=False),
+        typer.Option(
+            "--confirm",
+            metavar="CLUSTER",
+            autocompletion=completing.cluster,
+            help="Its name, instead of typing it.",
+            show_default=False,
+        ),
     ] = None,
     keep_postgres: Annotated[
         bool, typer.Option("--keep-postgres", help="Take pgha away; PostgreSQL runs on under systemd.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import Choice, InventoryOption, OutputOption, YesOption, merged
 from pgha.errors import Exit, PghaError
 
@@ -71,7 +71,7 @@ def _ground(wanted: Inventory, choice: Choice, clock: Clock) -> Ground:
 @app.command(epilog="Example: pgha drill kill-postgres --rounds 5    Example: pgha drill cut-node --junit drill.xml")
 def drill(
     ctx: typer.Context,
-    fault: Annotated[str, typer.Argument(metavar="FAULT", help=WORDS)],
+    fault: Annotated[str, typer.Argument(metavar="FAULT", autocompletion=completing.faults, help=WORDS)],
     rounds: Annotated[int, typer.Option("--rounds", "-n", metavar="COUNT", help="How often.")] = 1,
     seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", help="Of the pauses between rounds.")] = 0,
     budget: Annotated[

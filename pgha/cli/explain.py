@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import InventoryOption, NodeOption, OutputOption, merged
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -17,7 +17,13 @@ READ_S = 2.0
 def explain(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NODE]", help="Only this node, with every other way.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NODE]",
+            autocompletion=completing.nodes,
+            help="Only this node, with every other way.",
+            show_default=False,
+        ),
     ] = None,
     inventory: InventoryOption = None,
     node: NodeOption = None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pgha.cli import log_sources
+from pgha.cli import completing, log_sources
 from pgha.cli.options import InventoryOption, NodeOption, OutputOption, merged
 from pgha.errors import Exit
 
@@ -20,7 +20,10 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 def logs(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NODE]...", help="Only these nodes.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[NODE]...", autocompletion=completing.nodes, help="Only these nodes.", show_default=False
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines are written, until Ctrl-C.")] = False,
     since: Annotated[str, typer.Option("--since", metavar="TIME", help="How far back: 90s, 10m, 2h, 1d.")] = "10m",

@@ -1,6 +1,6 @@
 """Options that every command has, before or after its name, and how the two are merged.
 
-May import typer only.
+May import typer only; what the shell completes comes from `completing`, loaded when it asks.
 """
 
 from __future__ import annotations
@@ -19,9 +19,22 @@ class Output(StrEnum):
     JSON = "json"
 
 
+def _inventories(incomplete: str) -> list[str]:
+    from pgha.cli import completing
+
+    return completing.inventories(incomplete)
+
+
 InventoryOption = Annotated[
     str | None,
-    typer.Option("-i", "--inventory", metavar="FILE", help="The inventory [env: PGHA_INVENTORY].", show_default=False),
+    typer.Option(
+        "-i",
+        "--inventory",
+        metavar="FILE",
+        help="The inventory [env: PGHA_INVENTORY].",
+        show_default=False,
+        autocompletion=_inventories,
+    ),
 ]
 NodeOption = Annotated[
     str | None,

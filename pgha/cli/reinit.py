@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.cli.ordering import desk
 
@@ -16,8 +16,13 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 @app.command(epilog="Example: pgha reinit n3    Example: pgha reinit n3 --from n2 -y")
 def reinit(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NODE", help="The standby.")],
-    source: Annotated[str, typer.Option("--from", metavar="NODE", help="Clone this node, else the primary.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NODE", autocompletion=completing.nodes, help="The standby.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="NODE", autocompletion=completing.nodes, help="Clone this node, else the primary."
+        ),
+    ] = "",
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
     node: NodeOption = None,

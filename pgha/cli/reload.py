@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import InventoryOption, NodeOption, OutputOption, merged
 from pgha.cli.ordering import desk
 
@@ -16,7 +16,9 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 @app.command(epilog="Example: pgha reload    Example: pgha reload n2 n3")
 def reload(
     ctx: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NODE...]", help="Which; else all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NODE...]", autocompletion=completing.nodes, help="Which; else all.")
+    ] = None,
     inventory: InventoryOption = None,
     node: NodeOption = None,
     output: OutputOption = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import DryRunOption, InventoryOption, OutputOption, YesOption, merged
 from pgha.errors import Exit, Unreachable
 
@@ -18,7 +18,9 @@ READ_S = 2.0
 @app.command(epilog="Example: pgha remove n3    Example: pgha remove n3 --gone")
 def remove(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NODE", help="The node, as the inventory has it.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NODE", autocompletion=completing.nodes, help="The node, as the inventory has it.")
+    ],
     gone: Annotated[bool, typer.Option("--gone", help="Its host is gone for good: it is not touched.")] = False,
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.cli.ordering import desk
 from pgha.errors import UsageError
@@ -17,7 +17,9 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 @app.command(epilog="Example: pgha restart n2    Example: pgha restart --rolling --pending -y")
 def restart(
     ctx: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NODE...]", help="Which; else all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NODE...]", autocompletion=completing.nodes, help="Which; else all.")
+    ] = None,
     rolling: Annotated[bool, typer.Option("--rolling", help="Move the primary by a switchover, then go on.")] = False,
     pending: Annotated[bool, typer.Option("--pending", help="Only those that wait for a restart.")] = False,
     role: Annotated[str, typer.Option("--role", metavar="ROLE", help="Only standby, or only primary.")] = "",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.cli.ordering import asked_by
 from pgha.errors import Exit, PghaError
@@ -20,7 +20,12 @@ def resume(
     ctx: typer.Context,
     holder_down: Annotated[
         str | None,
-        typer.Option("--holder-down", metavar="NODE", help="You have made sure that this silent holder can't write."),
+        typer.Option(
+            "--holder-down",
+            metavar="NODE",
+            autocompletion=completing.nodes,
+            help="You have made sure that this silent holder can't write.",
+        ),
     ] = None,
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,

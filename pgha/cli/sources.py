@@ -1,12 +1,12 @@
 """Where a command's cluster comes from, and the doors to store and machine: the CLI's composition root.
 
-Adapters are named here, and imported only when they are asked for.
+Adapters are named here; they and what else is heavy are imported only when they are asked for: shell completion
+imports this module too.
 """
 
 from __future__ import annotations
 
 import getpass
-import glob
 import os
 import sys
 import time
@@ -14,83 +14,28 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgha import nodefile, records
-from pgha.cli import store_files
 from pgha.cli.options import Choice
+from pgha.cli.places import demo_dir as demo_dir
+from pgha.cli.places import find as find
+from pgha.cli.places import raw_of
+from pgha.cli.places import text_of as text_of
 from pgha.errors import Exit, PghaError, Unreachable, UsageError
-from pgha.ops.store_login import ROOT
-from pgha.ops.target import Target, from_inventory, from_node_file
 
 if TYPE_CHECKING:
+    from pgha import nodefile
     from pgha.adapters.ssh import SshConnection
     from pgha.inventory import Inventory
     from pgha.ops.bootstrap_run import Machine
     from pgha.ops.host_fleet import Distant
+    from pgha.ops.target import Target
     from pgha.ports import Clock, Store, StoreMembers
-
-SYSTEM_DIR = "/etc/pgha"
-ROOT_DEMO = "/var/tmp/pgha-demo"  # noqa: S108  # refused unless empty or ours
-SIZE_MAX = 1 << 20  # an inventory is a page or two; more is some other file
-NEXT = "give -i FILE, or make a cluster to try with: pgha demo up"
-
-
-def demo_dir() -> str:
-    """Where `pgha demo` lives when nothing else is said."""
-    if os.geteuid() == 0:
-        return ROOT_DEMO
-    return os.path.expanduser("~/.local/state/pgha/demo")
-
-
-def _candidates() -> list[str]:
-    """The places that are looked at without -i, in order; the first with a file wins."""
-    own = sorted(glob.glob(f"{SYSTEM_DIR}/*.yaml")) or sorted(glob.glob(f"{SYSTEM_DIR}/*.json"))
-    if os.path.isfile("inventory.yaml"):
-        return ["inventory.yaml"]
-    if len(own) > 1:
-        raise UsageError(f"{SYSTEM_DIR} holds several clusters", ", ".join(own), "choose one with -i FILE")
-    return own
-
-
-def find(choice: Choice) -> tuple[str, str]:
-    """(path, flags): which file names the cluster, and the flags a suggested command needs. Raises UsageError."""
-    if choice.node:
-        return choice.node, f"--node {choice.node} "
-    if choice.inventory:
-        return choice.inventory, f"-i {choice.inventory} "
-    named = os.environ.get("PGHA_INVENTORY")
-    if named:
-        return named, ""
-    found = _candidates()
-    if found:
-        return found[0], ""
-    demo = f"{demo_dir()}/inventory.yaml"
-    if os.path.isfile(demo):
-        print(f"no inventory given: using the demo's, {demo}", file=sys.stderr)
-        return demo, ""
-    raise UsageError("no inventory", f"none in PGHA_INVENTORY, ./inventory.yaml, {SYSTEM_DIR}, and no demo is up", NEXT)
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as f:
-            raw = f.read(SIZE_MAX + 1)
-    except OSError as e:
-        raise UsageError(f"{path} can't be read", e.strerror or "", NEXT) from e
-    if len(raw) > SIZE_MAX:
-        raise UsageError(f"{path} is no inventory", f"larger than {SIZE_MAX >> 20} MB")
-    return raw
-
-
-def text_of(path: str) -> str:
-    """A file's text, for showing lines of it."""
-    return _read(path).decode(errors="replace")
 
 
 def inventory_at(path: str) -> Inventory:
     """The inventory in this file. Raises UsageError or Findings."""
     from pgha import inventory
 
-    return inventory.parse(inventory.decode(_read(path), path), path)
+    return inventory.parse(inventory.decode(raw_of(path), path), path)
 
 
 def inventory_of(choice: Choice) -> tuple[Inventory, str, str]:
@@ -103,19 +48,24 @@ def inventory_of(choice: Choice) -> tuple[Inventory, str, str]:
 
 def target_of(choice: Choice) -> Target:
     """The cluster a command works on."""
+    from pgha import nodefile
+    from pgha.ops.target import from_inventory, from_node_file
+
     path, flags = find(choice)
     if not (path.endswith(".json") or choice.node):
         wanted = inventory_at(path)
         target = from_inventory(wanted, path, flags)
         return replace(target, store=reachable(wanted, target.store))
     try:
-        return from_node_file(nodefile.parse(_read(path).decode()), path, flags)
+        return from_node_file(nodefile.parse(raw_of(path).decode()), path, flags)
     except ValueError as e:
         raise UsageError(f"{path} is not a node file of pgha", str(e)) from e
 
 
 def with_own_files(inventory: Inventory, access: nodefile.StoreAccess, *, anew: bool = False) -> nodefile.StoreAccess:
     """See `store_files.at_hand`."""
+    from pgha.cli import store_files
+
     return store_files.at_hand(inventory, access, connector(inventory), anew=anew)
 
 
@@ -152,6 +102,7 @@ def open_store(access: nodefile.StoreAccess) -> Store:
 
 def kept_revisions(target: Target, *, within_s: float) -> int:
     """How many revisions the store keeps if it has never forgotten one; 0 otherwise, and when it gives no answer."""
+    from pgha import records
     from pgha.adapters.etcd import EtcdStore
     from pgha.ports import StoreDown
 
@@ -167,6 +118,8 @@ def kept_revisions(target: Target, *, within_s: float) -> int:
 def open_members(inventory: Inventory, access: nodefile.StoreAccess) -> StoreMembers:
     """etcd's own list of its members, changed as etcd's root where the cluster's etcd asks for a login."""
     from pgha.adapters.etcd_membership import EtcdMembership
+    from pgha.cli import store_files
+    from pgha.ops.store_login import ROOT
 
     if inventory.local is not None or inventory.etcd.endpoints:
         return EtcdMembership(access, clock())
@@ -215,6 +168,7 @@ def distant_for(inventory: Inventory) -> Distant:
     from pgha.adapters import certificates
     from pgha.adapters.pack import pack_for
     from pgha.adapters.ssh_host import HostKeep
+    from pgha.cli import store_files
     from pgha.ops.host_fleet import Distant
     from pgha.ops.host_secure import Authority
     from pgha.ops.host_steps import Pack

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pgha.cli import sources
+from pgha.cli import completing, sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.cli.ordering import asked_by, moved
 
@@ -18,7 +18,10 @@ READ_S = 2.0
 def switchover(
     ctx: typer.Context,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="NODE", help="The new primary, else the best voter.")
+        str | None,
+        typer.Option(
+            "--to", metavar="NODE", autocompletion=completing.nodes, help="The new primary, else the best voter."
+        ),
     ] = None,
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,

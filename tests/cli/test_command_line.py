@@ -15,7 +15,7 @@ import typer
 
 from pgha import render
 from pgha.cli import main as cli
-from pgha.cli import sources
+from pgha.cli import places, sources
 from pgha.cli.options import Choice
 from pgha.errors import Exit, PghaError, Refused
 from pgha.nodefile import NodeFile, Peer, StoreAccess, dump
@@ -173,8 +173,8 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No inventory anywhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PGHA_INVENTORY", raising=False)
-    monkeypatch.setattr(sources, "SYSTEM_DIR", str(tmp_path / "etc"))
-    monkeypatch.setattr(sources, "demo_dir", lambda: str(tmp_path / "demo"))
+    monkeypatch.setattr(places, "SYSTEM_DIR", str(tmp_path / "etc"))
+    monkeypatch.setattr(places, "demo_dir", lambda: str(tmp_path / "demo"))
     (tmp_path / "etc").mkdir()
     (tmp_path / "demo").mkdir()
     return tmp_path
