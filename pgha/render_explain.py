@@ -13,6 +13,7 @@ from pgha.core import cover
 from pgha.core.decide import Reason, Rule
 from pgha.core.model import Copy
 from pgha.core.situation import Bid, Store
+from pgha.ops import advice
 from pgha.ops.explain import SCHEMA_VERSION, Absent, Explained, Gap, NodeAnswer, Wanted
 from pgha.render import age_text, clean
 
@@ -46,7 +47,8 @@ def lines(found: Explained, width: int) -> list[str]:
     page += _gap(found.gap, width) if found.gap is not None else []
     for node in found.nodes:
         page += _node(node, found, width)
-    return [*page, *_next(found.next_step, width)]
+    more = advice.runbook(found.status.exit, found.status.verdict, found.status.rows)
+    return [*page, *([f"more: {more}"] if more else []), *_next(found.next_step, width)]
 
 
 def _next(step: str, width: int) -> list[str]:

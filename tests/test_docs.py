@@ -6,11 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pgha.errors import Exit
+from pgha.ops import advice, rows
+from pgha.ops.promise import WRITES_WAIT
+from pgha.ops.target import NodeRef
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -62,3 +66,31 @@ def test_the_readme_lists_the_commands_that_there_are() -> None:
 
 def _commands(row: str) -> list[str]:
     return re.findall(r"`pgha (\w+)", row)
+
+
+def test_the_runbook_lists_its_pages_and_each_has_its_four_parts() -> None:
+    folder = CHECKOUT / "docs" / "runbook"
+    pages = {p.name for p in folder.glob("*.md")} - {"README.md"}
+    assert set(re.findall(r"\]\(([a-z-]+\.md)\)", (folder / "README.md").read_text())) == pages
+    for name in pages:
+        text = (folder / name).read_text()
+        assert len(text.splitlines()) <= 40, name
+        for part in ("**You see**", "**Why", "type**" if "to type**" in text else "**Type**", "**Don't**"):
+            assert part in text, (name, part)
+
+
+def test_the_pages_that_explain_names_are_there() -> None:
+    row = rows.unknown(NodeRef("n1", "192.0.2.11", 5432))
+    silent = replace(row, state="silent, was streaming")
+    verdicts = ("no primary", "TWO PRIMARIES", WRITES_WAIT)
+    named = {advice.runbook(Exit.NO_PRIMARY, verdict, []) for verdict in verdicts}
+    named |= {advice.runbook(Exit.STORE, "", []), advice.runbook(Exit.DEGRADED, "", [silent])}
+    assert len(named) == 5 and all((CHECKOUT / name).is_file() for name in named), named
+    assert advice.runbook(Exit.OK, "healthy", [row]) == ""
+
+
+def test_every_command_of_the_runbook_is_one_that_there_is() -> None:
+    for page in (CHECKOUT / "docs" / "runbook").glob("*.md"):
+        words = re.findall(r"`pgha ((?:config |demo )?[a-z]+)", page.read_text())
+        reference = (CHECKOUT / "docs" / "reference.md").read_text()
+        assert [w for w in words if f"## pgha {w}\n" not in reference] == [], page
