@@ -5,6 +5,7 @@ Columns that do not fit give way in a fixed order; tags that have no column are 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from pgha.core.model import format_lsn
@@ -55,6 +56,17 @@ def _fitting(cells: Sequence[Mapping[str, str]], sizes: Mapping[str, int], width
     return shown
 
 
+def _wrapped(mark: str, sentence: str, width: int) -> list[str]:
+    """The mark, then the sentence in lines of the terminal's width."""
+    return textwrap.wrap(
+        f"{mark}{clean(sentence)}",
+        max(40, width),
+        subsequent_indent=" " * 4,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
 def lines(status: Status, width: int) -> list[str]:
     """The page, not wider than needed: what a pipe gets, and what the golden files hold."""
     rows = [_cells(row) for row in status.rows]
@@ -67,11 +79,13 @@ def lines(status: Status, width: int) -> list[str]:
         texts = {c: clean(line[c]) for c in shown}
         cells = [texts[c].rjust(sizes[c]) if c in NUMBERS else texts[c].ljust(sizes[c]) for c in shown]
         text.append(f"{mark} {'  '.join(cells)}".rstrip())
-    text += [f"order: {clean(status.order)}"] if status.order else []
-    text += [f"! {clean(note)}" for note in status.notes]
+    said = [("order: ", status.order)] if status.order else []
+    said += [("! ", note) for note in status.notes]
     if "TAGS" not in shown:
-        text += [f"- {clean(row.node)}: {', '.join(row.tags)}" for row in status.rows if row.tags]
-    text += [f"- {clean(remark)}" for remark in status.remarks]
+        said += [("- ", f"{row.node}: {', '.join(row.tags)}") for row in status.rows if row.tags]
+    said += [("- ", remark) for remark in status.remarks]
+    for mark, sentence in said:
+        text += _wrapped(mark, sentence, width)
     text += [f"next: {status.next_step}"] if status.next_step else []
     return text
 
