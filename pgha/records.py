@@ -28,8 +28,10 @@ from pgha.core.model import (
     Tenure,
     format_lsn,
 )
+from pgha.core.planned import Planned
 from pgha.records_json import SCHEMA, Reader, copy_of, dump, lsn_of, pairs_of, text_of
 from pgha.records_measures import measures_body, parse_measures
+from pgha.records_schedule import parse_planned
 from pgha.records_settings import dump_answer as dump_answer
 from pgha.records_settings import dump_question as dump_question
 from pgha.records_settings import dump_settings as dump_settings
@@ -70,6 +72,7 @@ class Records:
     requests: Mapping[str, Order] = field(default_factory=dict)
     question: Question | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    planned: Mapping[str, Planned] = field(default_factory=dict)
 
     def rev(self, key: str) -> int:
         """The key's revision, 0 when it is absent."""
@@ -365,6 +368,7 @@ def parse_snapshot(cluster: str, revision: int, entries: Mapping[str, tuple[byte
         history={int(epoch): event for epoch, event in found["history"].items()},  # type: ignore[misc]
         requests=found["requests"],  # type: ignore[arg-type]
         answers=found["answers"],  # type: ignore[arg-type]
+        planned=found["schedule"],  # type: ignore[arg-type]
         revisions=revisions,
         problems=tuple(problems),
     )
@@ -382,14 +386,13 @@ _FOLDERS: dict[str, Callable[[Reader], object]] = {
     "history": parse_event,
     "requests": parse_order,
     "answers": parse_answer,
+    "schedule": parse_planned,
 }
 
 
 def _says(value: object) -> str:
     """Whose key this value belongs under."""
-    if isinstance(value, Event):
-        return str(value.epoch)
-    return value.source if isinstance(value, Order) else getattr(value, "node", "")
+    return str(getattr(value, {Event: "epoch", Order: "source", Planned: "ident"}.get(type(value), "node")))
 
 
 def rule_text(rule: Rule) -> str:

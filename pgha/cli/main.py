@@ -37,6 +37,7 @@ COMMANDS = {
     "logs": ("pgha.cli.logs", "The logs of all nodes in one stream, by time."),
     "switchover": ("pgha.cli.switchover", "Move the primary to another node, planned."),
     "failover": ("pgha.cli.failover", "Give the cluster a primary when it can't by itself."),
+    "cancel": ("pgha.cli.cancel", "Take back what was planned with --at."),
     "pause": ("pgha.cli.pause", "Leave all servers alone for a while, with a reason."),
     "resume": ("pgha.cli.resume", "End a pause, also one whose holder is gone."),
     "config": ("pgha.cli.config", "Show and change the settings of a running cluster."),

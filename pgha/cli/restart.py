@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pgha.cli import completing, sources
+from pgha.cli.later import AtOption, planned
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.cli.ordering import desk
 from pgha.errors import UsageError
@@ -23,6 +24,7 @@ def restart(
     rolling: Annotated[bool, typer.Option("--rolling", help="Move the primary by a switchover, then go on.")] = False,
     pending: Annotated[bool, typer.Option("--pending", help="Only those that wait for a restart.")] = False,
     role: Annotated[str, typer.Option("--role", metavar="ROLE", help="Only standby, or only primary.")] = "",
+    at: AtOption = "",
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
     node: NodeOption = None,
@@ -36,13 +38,17 @@ def restart(
     Exit codes: 0, 3 declined, 4 refused, 6 outcome unknown, 7 some done, 9 store unreachable, 13 another order at work.
     """
     from pgha import render
-    from pgha.ops import restarting
+    from pgha.ops import restarting, scheduling
 
     if role not in ("", "standby", "primary"):
         raise UsageError(f"--role {role!r} is neither standby nor primary")
     choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
+    wish = restarting.Wish(tuple(names or ()), role, pending, rolling)
+    if at:
+        planned(at, choice, lambda t, seen, s: scheduling.plan_restart(t, seen, wish, s), dry_run=dry_run)
+        return
     asking, seen = desk(sources.target_of(choice))
-    chosen = restarting.plan(asking.target, seen, restarting.Wish(tuple(names or ()), role, pending, rolling))
+    chosen = restarting.plan(asking.target, seen, wish)
     done: dict[str, float] = {}
     if not chosen.is_empty:
         if not sources.agreed(chosen.lines(asking.target.cluster), choice, dry_run=dry_run):

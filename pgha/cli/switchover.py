@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pgha.cli import completing, sources
+from pgha.cli.later import AtOption, planned
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.cli.ordering import asked_by, moved
 
@@ -14,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 READ_S = 2.0
 
 
-@app.command(epilog="Example: pgha switchover --to n2 -y")
+@app.command(epilog="Example: pgha switchover --to n2 -y    Example: pgha switchover --at 2026-11-25T03:00Z")
 def switchover(
     ctx: typer.Context,
     to: Annotated[
@@ -23,6 +24,7 @@ def switchover(
             "--to", metavar="NODE", autocompletion=completing.nodes, help="The new primary, else the best voter."
         ),
     ] = None,
+    at: AtOption = "",
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
     node: NodeOption = None,
@@ -31,10 +33,13 @@ def switchover(
 ) -> None:
     """Move the primary to another node, planned: no commit is lost, writes pause for a moment."""
     from pgha import render
-    from pgha.ops import status
+    from pgha.ops import scheduling, status
     from pgha.ops import switchover as move
 
     choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
+    if at:
+        planned(at, choice, lambda t, seen, s: scheduling.plan_switchover(t, seen, to or "", s), dry_run=dry_run)
+        return
     target = sources.target_of(choice)
     clock, store = sources.clock(), sources.open_store(target.store)
     seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)

@@ -33,6 +33,13 @@ def wanted(name: str, *sources: Mapping[str, str]) -> int:
     return next((number for number in said if number is not None), BUILT_IN[name])
 
 
+def is_lowered(pending: Mapping[str, tuple[str, str]]) -> bool:
+    """A primary is given less than it runs: standbys can follow only once it has been restarted in place."""
+    waits = [pending[name] for name in ORDERED if name in pending]
+    numbers = [(whole(old), whole(new.partition(" ")[0])) for old, new in waits]
+    return any(old is not None and new is not None and new < old for old, new in numbers)
+
+
 def is_short(running: Mapping[str, int], floor: Mapping[str, int]) -> bool:
     """A standby that runs with less than its primary: it replays no more, and needs a start with what it needs."""
     return any(running[name] < floor[name] for name in ORDERED if name in running and name in floor)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from pgha.core.model import Cluster, Copy, Event, Leader, Member, Order, Position, Question, Seal, Settings
+from pgha.core.planned import Planned
 from pgha.core.server import ServerView
 from pgha.core.timing import Timing
 
@@ -50,6 +51,7 @@ class StoreView:
     history: Mapping[int, Event] = field(default_factory=dict)
     requests: Mapping[str, Order] = field(default_factory=dict)
     question: Question | None = None
+    planned: Mapping[str, Planned] = field(default_factory=dict)
     revisions: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 

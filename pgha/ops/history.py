@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from pgha.core.model import Event, Settings
 from pgha.errors import UsageError
+from pgha.ops import plans
 from pgha.ops.story import Log, Story, tell
 from pgha.ops.target import Target
 from pgha.records import Records
@@ -89,7 +90,8 @@ def with_story(one: TakeOver, found: Records, logs: Mapping[str, Log]) -> TakeOv
 
 
 def _notes(found: Records) -> tuple[str, ...]:
-    return tuple(f"key {p.key} is left alone: {p.why}" for p in found.problems if p.key.startswith("history/"))
+    left = tuple(f"key {p.key} is left alone: {p.why}" for p in found.problems if p.key.startswith("history/"))
+    return left + plans.dropped(found)
 
 
 def history(target: Target, found: Records, count: int) -> History:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgha.core import limits
-from pgha.core.model import Member, Order, Tenure
+from pgha.core.model import Order, Tenure
 from pgha.errors import Exit, PghaError, Refused, RolledBack, StoreUnreachable, UsageError
 from pgha.ops import node_orders, switchover
 from pgha.ops.node_orders import Desk
@@ -64,6 +64,15 @@ class Plan:
         return page
 
 
+def check_names(target: Target, seen: Seen, names: tuple[str, ...]) -> set[str]:
+    """The names there are. Raises UsageError for another one."""
+    known = {ref.name for ref in target.nodes} | set(seen.records.members)
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise UsageError(f"there is no node {unknown[0]!r} in {target.cluster}", f"nodes: {', '.join(sorted(known))}")
+    return known
+
+
 def plan(target: Target, seen: Seen, wish: Wish) -> Plan:
     """What would be done. Raises StoreUnreachable, Busy, Refused, UsageError."""
     if seen.down:
@@ -76,10 +85,7 @@ def plan(target: Target, seen: Seen, wish: Wish) -> Plan:
     if primary is None or not primary.primary:
         why = "nobody holds the leader key and reports as primary"
         raise Refused("there is no healthy primary", why, target.command("explain"))
-    known = {ref.name for ref in target.nodes} | set(members)
-    unknown = sorted(set(wish.nodes) - known)
-    if unknown:
-        raise UsageError(f"there is no node {unknown[0]!r} in {target.cluster}", f"nodes: {', '.join(sorted(known))}")
+    known = check_names(target, seen, wish.nodes)
     silent = [n for n in wish.nodes if not is_fresh(members.get(n), seen.at)]
     if silent:
         raise Refused(f"{', '.join(silent)} can't be asked", "silent", target.command("list"))
@@ -90,17 +96,10 @@ def plan(target: Target, seen: Seen, wish: Wish) -> Plan:
     standbys = tuple(n for n in dict.fromkeys(chosen) if n != primary.node)
     if primary.node not in chosen:
         return Plan(standbys)
-    if wish.pending and _lowers(primary):
+    if wish.pending and limits.is_lowered(primary.pending):
         return Plan(standbys, primary.node, "", first=True)
     moves_to = switchover.plan(target, seen, None).target if wish.rolling and len(members) > 1 else ""
     return Plan(standbys, primary.node, moves_to)
-
-
-def _lowers(primary: Member) -> bool:
-    """The primary is given less than it runs: standbys can follow only once it has been restarted in place."""
-    waits = [primary.pending[name] for name in limits.ORDERED if name in primary.pending]
-    numbers = [(limits.whole(old), limits.whole(new.partition(" ")[0])) for old, new in waits]
-    return any(old is not None and new is not None and new < old for old, new in numbers)
 
 
 def run(desk: Desk, chosen: Plan) -> dict[str, float]:
@@ -190,10 +189,7 @@ def reload_plan(target: Target, seen: Seen, nodes: tuple[str, ...]) -> tuple[str
     """The nodes that can be asked to read their files again. Raises StoreUnreachable, UsageError, Refused."""
     if seen.down:
         raise StoreUnreachable("the store gave no answer", seen.down, target.command("list"))
-    known = {ref.name for ref in target.nodes} | set(seen.records.members)
-    unknown = sorted(set(nodes) - known)
-    if unknown:
-        raise UsageError(f"there is no node {unknown[0]!r} in {target.cluster}", f"nodes: {', '.join(sorted(known))}")
+    known = check_names(target, seen, nodes)
     there = tuple(n for n in nodes or sorted(known) if is_fresh(seen.records.members.get(n), seen.at))
     silent = sorted(set(nodes) - set(there))
     if silent or not there:

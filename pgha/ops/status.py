@@ -14,7 +14,7 @@ from pgha import records
 from pgha.core import decide
 from pgha.core.model import Leader, Member, Rule, Tenure
 from pgha.errors import Exit
-from pgha.ops import advice, node_notes
+from pgha.ops import advice, node_notes, plans
 from pgha.ops.paused import Paused, paused
 from pgha.ops.promise import WRITES_WAIT, promise
 from pgha.ops.rows import BEAT_S as BEAT_S
@@ -240,7 +240,9 @@ def judge(target: Target, seen: Seen) -> Status:
         at=seen.at,
         stakes=promised.stakes,
         paused=pause,
-        remarks=() if seen.down else (*promised.remarks, *node_notes.remarks(found, seen.at)),
+        remarks=()
+        if seen.down
+        else (*promised.remarks, *node_notes.remarks(found, seen.at), *plans.remarks(target, found, seen.at)),
     )
 
 

@@ -23,7 +23,7 @@ from pgha.core.voters import SILENT_S
 from pgha.nodefile import NodeFile
 from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
 from pgha.ports_parameters import Parameters
-from pgha.watchdog import configuring, telling
+from pgha.watchdog import configuring, planning, telling
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
 from pgha.watchdog.notes import Notes
@@ -114,6 +114,7 @@ class Agent:
             self._trouble(f"{rule.action.value}: {e}")
         self._greet(obs)
         configuring.look(self, obs, rule)
+        planning.look(self, obs, rule)
         due = rule.action is Action.NONE or obs.now_s - self._member[2] >= MEMBER_BEAT_S
         tells = due and not self.notes.silent and rule is not Rule.R200_FOREIGN  # no word into a foreign store
         if tells:
@@ -210,6 +211,7 @@ class Agent:
             history=parsed.history,
             requests=parsed.requests,
             question=parsed.question,
+            planned=parsed.planned,
             revisions=parsed.revisions,
             problems=tuple(f"{p.key}: {p.why}" for p in parsed.problems),
         )
