@@ -60,7 +60,7 @@ _CHANCE = (
         f"ops/{n}.py"
         for n in (
             *("etcd_changes", "fleet", "founding", "host_fleet"),
-            *("newdata", "newstore", "node_orders", "parameters", "scheduling", "switchover"),
+            *("newdata", "newstore", "node_orders", "parameters", "restart_journal", "scheduling", "switchover"),
         )
     ),
 )

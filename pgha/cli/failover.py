@@ -9,6 +9,7 @@ import typer
 from pgha.cli import completing, sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
 from pgha.cli.ordering import asked_by, moved
+from pgha.errors import Busy
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 READ_S = 2.0
@@ -38,13 +39,22 @@ def failover(
     """
     from pgha import render
     from pgha.ops import failover as rescue
-    from pgha.ops import status
+    from pgha.ops import status, switchover
 
     choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
     target = sources.target_of(choice)
     clock, store = sources.clock(), sources.open_store(target.store)
     seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)
-    chosen = rescue.plan(target, seen, to)
+    try:
+        chosen = rescue.plan(target, seen, to)
+    except Busy:
+        begun = switchover.at_work(seen, "failover", to) if accept and not dry_run else None
+        if begun is None:
+            raise
+        render.note(f"asked by {begun.order.asked_by or 'somebody'} already: followed")
+        seconds = moved(store, clock, target, lambda: begun)
+        print(f"{begun.order.target} is primary; {seconds:.2f} s from here to done")
+        return
     lines = chosen.lines(target.cluster)
     if not accept:
         for line in lines:

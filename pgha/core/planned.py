@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OPEN = ("waiting", "begun")
+HAND = "hand"  # a restart of several nodes that a command carries out: how far it has come
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Planned:
     source: of a switchover, the primary of then: another one is not moved. target: "" for the best voter of that time.
     nodes: of a restart, those that are left. pending: only such of them as wait for a restart by then. rolling: the
     primary is moved instead of restarted in place.
-    phase: waiting, begun, done, dropped; answer: what was done, or why not.
+    phase: waiting, begun, done, dropped, hand; answer: what was done, or why not.
     step: the node whose turn it is, "" between two; order: the ident of its order, lying since `since` (wall clock), of
     a primary under `epoch`, to be led by `heir` after it. done: the nodes that had their turn.
     """

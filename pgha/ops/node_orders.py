@@ -41,8 +41,14 @@ class Desk:
 
 
 def place(desk: Desk, seen: Seen, node: str, kind: str, *, source: str = "") -> Order:
-    """Write the order, over the remains of one that is over. Raises Busy, OutcomeUnknown."""
+    """Write the order, over the remains of one that is over; the very same one that lies there is gone on with.
+
+    Raises Busy, OutcomeUnknown.
+    """
     old, name = seen.records.requests.get(node), f"requests/{node}"
+    if old is not None and old.phase in OPEN and (old.kind, old.target) == (kind, source):
+        desk.tell(f"{node}: {old.asked_by or 'somebody'} has asked for it already", 0.0)
+        return old
     if old is not None and old.phase in OPEN:
         why = f"asked by {old.asked_by or 'somebody'} {max(0.0, seen.at - old.asked_at):.0f} s ago, phase {old.phase}"
         raise Busy(f"a {old.kind} of {node} is in progress", why, desk.target.command("list"))

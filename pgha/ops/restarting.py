@@ -7,13 +7,15 @@ neighbours in ops.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from pgha.core import limits
 from pgha.core.model import Order, Tenure
+from pgha.core.planned import HAND, Planned
 from pgha.errors import Exit, PghaError, Refused, RolledBack, StoreUnreachable, UsageError
-from pgha.ops import node_orders, switchover
+from pgha.ops import node_orders, restart_journal, switchover
 from pgha.ops.node_orders import Desk
+from pgha.ops.restart_journal import Journal
 from pgha.ops.status import Seen, is_fresh, primary_of, voters_of
 from pgha.ops.target import Target
 
@@ -36,24 +38,34 @@ class Wish:
 class Plan:
     """standbys: in their order. primary: "" when it is not restarted. moves_to: the switchover's target before.
 
-    first: the primary is, in place: it is given less of what a standby must not have less of.
+    first: the primary is, in place: it is given less of what a standby must not have less of. record: how far it has
+    come, of several nodes: begun here, or left behind by whoever began it.
     """
 
     standbys: tuple[str, ...] = ()
     primary: str = ""
     moves_to: str = ""
     first: bool = False
+    record: Planned | None = field(default=None, compare=False)
 
     @property
     def is_empty(self) -> bool:
         """Nothing is to be done."""
-        return not self.standbys and not self.primary
+        return not self.steps and not (self.record and self.record.ident)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """All nodes in their order."""
+        last = (self.primary,) if self.primary else ()
+        return (*last, *self.standbys) if self.first else (*self.standbys, *last)
 
     def lines(self, cluster: str) -> list[str]:
         """What the operator reads before the question."""
-        primary = [self.primary] if self.primary else []
-        names = [*primary, *self.standbys] if self.first else [*self.standbys, *primary]
-        page = [f"plan: restart {', '.join(names)}  (cluster {cluster})"]
+        names = self.steps
+        page = [f"plan: restart {', '.join(names) or 'nobody'}  (cluster {cluster})"]
+        if self.record is not None and self.record.ident:
+            done = ", ".join(self.record.done) or "nobody yet"
+            page.append(f"  goes on with what {self.record.asked_by or 'somebody'} has begun; restarted: {done}")
         page += [f"  {name}: a standby, no write stops" for name in self.standbys]
         if self.moves_to:
             page.append(f"  {self.primary}: the primary moves to {self.moves_to} first, writes pause for a moment")
@@ -78,7 +90,8 @@ def plan(target: Target, seen: Seen, wish: Wish) -> Plan:
     if seen.down:
         raise StoreUnreachable("the store gave no answer", seen.down, target.command("list"))
     order = seen.records.order
-    if order is not None and order.phase not in ("done", "refused"):
+    again = len(wish.nodes) == 1 and switchover.at_work(seen, "restart", wish.nodes[0]) is not None
+    if order is not None and order.phase not in ("done", "refused") and not again:
         raise switchover.busy(order, seen.at)
     switchover.refuse_paused(target, seen)
     members, primary = seen.records.members, primary_of(seen)
@@ -93,7 +106,18 @@ def plan(target: Target, seen: Seen, wish: Wish) -> Plan:
     chosen = [n for n in chosen if not wish.pending or members[n].pending]
     if wish.role:
         chosen = [n for n in chosen if (n == primary.node) == (wish.role == "primary")]
-    standbys = tuple(n for n in dict.fromkeys(chosen) if n != primary.node)
+    chosen = list(dict.fromkeys(chosen))
+    record = restart_journal.left_behind(seen, chosen, pending=wish.pending, rolling=wish.rolling)
+    found = _steps(target, seen, wish, [n for n in chosen if record is None or n not in record.done])
+    if record is None and len(found.steps) > 1:
+        record = Planned("restart", "", seen.at, "", "", found.steps, wish.pending, wish.rolling, phase=HAND)
+    return replace(found, record=record)
+
+
+def _steps(target: Target, seen: Seen, wish: Wish, chosen: list[str]) -> Plan:
+    members, primary = seen.records.members, primary_of(seen)
+    assert primary is not None
+    standbys = tuple(n for n in chosen if n != primary.node)
     if primary.node not in chosen:
         return Plan(standbys)
     if wish.pending and limits.is_lowered(primary.pending):
@@ -105,14 +129,21 @@ def plan(target: Target, seen: Seen, wish: Wish) -> Plan:
 def run(desk: Desk, chosen: Plan) -> dict[str, float]:
     """All steps; for each node the seconds it took. Raises PghaError (PARTIAL once something is done)."""
     done: dict[str, float] = {}
-    last = [(chosen.primary, True)] if chosen.primary else []
-    steps = [(name, False) for name in chosen.standbys]
-    steps = last + steps if chosen.first else steps + last
+    journal = Journal(desk)
+    if chosen.record is not None:
+        journal.begin(desk.seen(), chosen.record)
     try:
-        for name, is_primary in steps:
+        if chosen.record is not None and chosen.record.done:
+            await_voters(desk, desk.seen(), also=chosen.record.done)
+        for name in chosen.steps:
             before = desk.seen()
-            done[name] = _primary(desk, before, chosen) if is_primary else _standby(desk, before, name)
+            if name == chosen.primary:
+                done[name] = _primary(desk, before, chosen, journal)
+            else:
+                done[name] = _standby(desk, before, name, journal)
+            journal.over(name)
             await_voters(desk, before)
+        journal.end()
     except PghaError as e:
         if not done or e.code == Exit.INTERRUPTED:
             raise
@@ -121,20 +152,26 @@ def run(desk: Desk, chosen: Plan) -> dict[str, float]:
     return done
 
 
-def _standby(desk: Desk, seen: Seen, name: str) -> float:
-    return node_orders.watch(desk, node_orders.place(desk, seen, name, "restart"))
+def _standby(desk: Desk, seen: Seen, name: str, journal: Journal) -> float:
+    order = node_orders.place(desk, seen, name, "restart")
+    journal.turn(name, order.ident)
+    return node_orders.watch(desk, order)
 
 
-def _primary(desk: Desk, seen: Seen, chosen: Plan) -> float:
+def _primary(desk: Desk, seen: Seen, chosen: Plan, journal: Journal) -> float:
     leader = seen.records.leader
     if leader is None or leader.holder.node != chosen.primary:
-        return _standby(desk, seen, chosen.primary)  # it has lost the key meanwhile
+        return _standby(desk, seen, chosen.primary, journal)  # it has lost the key meanwhile
     if chosen.moves_to:  # its server stops for it, and comes back with what its files say now
         move = switchover.plan(desk.target, seen, chosen.moves_to)
         asked = switchover.ask(desk.store, desk.clock, desk.target, seen, move, asked_by=desk.asked_by)
+        journal.turn(chosen.primary, asked.order.ident, epoch=leader.epoch)
         return _followed(desk, asked)
     order = Order("restart", "", leader.epoch, chosen.primary, chosen.primary, BUDGET_S, desk.asked_by)
-    asked = switchover.place(desk.store, desk.clock, desk.target, order, over=seen.records.rev("request"))
+    begun = switchover.at_work(seen, "restart", chosen.primary)
+    over = seen.records.rev("request")
+    asked = begun or switchover.place(desk.store, desk.clock, desk.target, order, over=over)
+    journal.turn(chosen.primary, asked.order.ident, epoch=leader.epoch)
     try:
         return _followed(desk, asked)
     except RolledBack as e:
@@ -160,8 +197,11 @@ def _followed(desk: Desk, asked: switchover.Asked) -> float:
     return seconds
 
 
-def await_voters(desk: Desk, before: Seen) -> None:
-    """Until all nodes that voted before, but for who holds the key now, vote again. Raises PghaError (PARTIAL)."""
+def await_voters(desk: Desk, before: Seen, *, also: tuple[str, ...] = ()) -> None:
+    """Until all nodes that voted before, but for who holds the key now, vote again. also: who serves again besides.
+
+    Raises PghaError (PARTIAL).
+    """
     leader = before.records.leader
     names = {copy.node for copy in voters_of(leader)} | ({leader.holder.node} if leader else set())
     end = desk.clock.now_s() + GATE_S
@@ -170,11 +210,13 @@ def await_voters(desk: Desk, before: Seen) -> None:
         now = seen.records.leader
         if now is not None and now.tenure is Tenure.HELD and len(now.sync) <= 1 and not seen.down:
             voting = {copy.node for copy in voters_of(now)} | {now.holder.node}
-            back = all(is_fresh(seen.records.members.get(n), seen.at) and _serves(seen, n) for n in names)
+            back = all(is_fresh(seen.records.members.get(n), seen.at) and _serves(seen, n) for n in {*names, *also})
             if (names <= voting and back) or (not now.sync and back):
                 return
         if desk.clock.now_s() >= end:
-            missing = sorted(names - ({copy.node for copy in voters_of(now)} | {now.holder.node} if now else set()))
+            missing = sorted(
+                {*names, *also} - ({copy.node for copy in voters_of(now)} | {now.holder.node} if now else set())
+            )
             why = f"after {GATE_S:g} s {', '.join(missing) or 'somebody'} does not vote again; the next one waits"
             raise PghaError("not all voters are back", why, desk.target.command("list"), code=Exit.PARTIAL)
         desk.clock.sleep(LOOK_S)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pgha import records
-from pgha.core.planned import OPEN, Planned
+from pgha.core.planned import HAND, OPEN, Planned
 from pgha.core.schedule import LATE_S
 from pgha.errors import Busy, OutcomeUnknown, PghaError, Refused, StoreUnreachable, UsageError
 from pgha.ops import restarting, switchover
@@ -130,7 +130,7 @@ def to_cancel(target: Target, seen: Seen, ident: str) -> Planned:
     if seen.down:
         raise StoreUnreachable("the store gave no answer", seen.down, target.command("list"))
     found = seen.records.planned
-    open_now = sorted(p.ident for p in found.values() if p.phase in OPEN)
+    open_now = sorted(p.ident for p in found.values() if p.phase in (*OPEN, HAND))
     if ident in found:
         return found[ident]
     if ident:

@@ -37,16 +37,30 @@ PHASES_OF_FAILOVER = {"asked": "asked; waiting for the target's agent", "handed"
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """An order that lies in the store, and the key's revision."""
+
+    order: Order
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A switchover that may be asked for. lag_bytes: of the target, by the primary's own view."""
+    """A switchover that may be asked for. lag_bytes: of the target, by the primary's own view. begun: it was asked for
+    before, perhaps by a command that was cut off, and is gone on with."""
 
     source: str
     target: str
     epoch: int
     lag_bytes: int
+    begun: Asked | None = None
 
     def lines(self, cluster: str) -> list[str]:
         """What the operator reads before the question."""
+        if self.begun is not None:
+            who, phase = self.begun.order.asked_by or "somebody", self.begun.order.phase
+            move = f"{self.source} -> {self.target}  (cluster {cluster}, asked by {who}, phase {phase})"
+            return [f"plan: go on with {move}"]
         return [
             f"plan: {self.source} -> {self.target}  (cluster {cluster}, epoch {self.epoch} -> {self.epoch + 1})",
             f"  {self.target} is a voter and streams, {self.lag_bytes} bytes behind (limit {LAG_LIMIT_BYTES >> 20} MB)",
@@ -66,6 +80,9 @@ def plan(target: Target, seen: Seen, to: str | None) -> Plan:
     if seen.down:
         raise StoreUnreachable("the store gave no answer", seen.down, target.command("list"))
     leader, order = seen.records.leader, seen.records.order
+    begun = at_work(seen, "switchover", to)
+    if begun is not None:
+        return Plan(begun.order.source, begun.order.target, begun.order.epoch, 0, begun)
     if order is not None and order.phase not in ("done", "refused"):
         raise busy(order, seen.at)
     refuse_paused(target, seen)
@@ -89,6 +106,14 @@ def plan(target: Target, seen: Seen, to: str | None) -> Plan:
             raise Refused("no node can take over", why, target.command("list"))
         chosen = min(fit, key=lambda c: (-c.member.priority, c.lag_bytes, c.member.node))
     return Plan(primary.node, chosen.member.node, leader.epoch, chosen.lag_bytes)
+
+
+def at_work(seen: Seen, kind: str, to: str | None) -> Asked | None:
+    """The very same order, when it is at work already: whoever asks again goes on with it."""
+    order = seen.records.order
+    if seen.down or order is None or order.kind != kind or order.phase in ("done", "refused"):
+        return None
+    return Asked(order, seen.records.rev("request")) if to in (None, order.target) else None
 
 
 def refuse_paused(target: Target, seen: Seen) -> None:
@@ -144,14 +169,6 @@ def _candidates(seen: Seen, leader: Leader, primary: Member) -> list[_Candidate]
 # -- ask and watch -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An order that lies in the store, and the key's revision."""
-
-    order: Order
-    revision: int
-
-
 def _read(store: Store, clock: Clock, cluster: str) -> records.Records:
     """Raises StoreDown."""
     seen = store.read(records.prefix(cluster), deadline_s=clock.now_s() + READ_S)
@@ -164,6 +181,8 @@ def ask(store: Store, clock: Clock, target: Target, seen: Seen, chosen: Plan, *,
 
     Raises Busy when another came first, OutcomeUnknown when the store did not say.
     """
+    if chosen.begun is not None:
+        return chosen.begun
     order = Order(
         kind="switchover",
         ident="",

@@ -47,7 +47,7 @@ REFUSALS: dict[str, tuple[Seen, str | None, type[PghaError], str]] = {
     "no primary": (seen(key=leader(tenure=Tenure.RELEASED)), "n2", Refused, "no healthy primary"),
     "a silent primary": (seen(member("n1", written_at=NOW - 60)), None, Refused, "no healthy primary"),
     "a primary that is not writable": (seen(member("n1", primary=False)), None, Refused, "no healthy primary"),
-    "another order": (seen(asked=order()), "n2", Busy, "in progress"),
+    "another order": (seen(asked=order()), "n3", Busy, "in progress"),
     "nobody fit": (seen(member("n2", nofailover=True), member("n3", state="cloning")), None, Refused, "no node can"),
     "no store": (replace(seen(), down="silent"), "n2", StoreUnreachable, "no answer"),
 }
@@ -66,6 +66,20 @@ def test_the_refusal_of_a_second_operator_names_the_first() -> None:
         switchover.plan(TARGET, seen(asked=order(phase="stopping")), "n3")
     assert refused.value.code == Exit.BUSY
     assert "anna@desk 4 s ago, phase stopping" in refused.value.because
+
+
+def test_the_very_same_order_is_gone_on_with_and_not_asked_again() -> None:
+    world = World()
+    first = switchover.ask(
+        world.store, world.clock, TARGET, world.look(), switchover.plan(TARGET, seen(), "n2"), asked_by="anna@desk"
+    )
+    for to in ("n2", None):
+        again = switchover.plan(TARGET, world.look(), to)
+        assert (again.source, again.target) == ("n1", "n2") and "go on with n1 -> n2" in again.lines("shop")[0]
+        asked = switchover.ask(world.store, world.clock, TARGET, world.look(), again, asked_by="bert@desk")
+        assert asked == first
+    with pytest.raises(Busy):
+        switchover.plan(TARGET, seen(asked=order(kind="restart")), "n2")
 
 
 def test_sixteen_megabytes_of_lag_are_allowed_and_one_more_byte_is_not() -> None:
