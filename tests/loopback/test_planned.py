@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
 
@@ -30,13 +29,12 @@ def test_a_switchover_happens_at_its_time_and_one_that_was_taken_back_does_not(
     cluster: Cluster, client: Writing
 ) -> None:
     first, heir, epoch = cluster.primary, cluster.standbys[-1], client.epoch
-    laid = json.loads(
-        run(cluster, "-o", "json", "switchover", "--to", cluster.standbys[0].name, "--at", soon(3600), "-y")
-    )
+    run(cluster, "switchover", "--to", cluster.standbys[0].name, "--at", soon(3600), "-y")
+    (laid,) = [p.ident for p in cluster.seen().records.planned.values() if p.phase == "waiting"]
     run(cluster, "switchover", "--to", heir.name, "--at", soon(5), "-y")
     shown = run(cluster, "list")
-    assert f"switchover {first.name} to {heir.name} at " in shown and f"cancel {laid['planned']['plan']}" in shown
-    run(cluster, "cancel", laid["planned"]["plan"], "-y")
+    assert f"switchover {first.name} to {heir.name} at " in shown and f"cancel {laid}" in shown
+    run(cluster, "cancel", laid, "-y")
     assert client.await_epoch_after(epoch) == heir.name
     cluster.await_seen(
         lambda s: {p.phase for p in s.records.planned.values()} == {"done"}, "its plan says that it is done"
@@ -52,7 +50,8 @@ def test_all_servers_are_restarted_at_a_time_the_primary_last_after_it_was_moved
 ) -> None:
     first, epoch = cluster.primary, client.epoch
     started = {n: cluster.sql(n, "SELECT pg_postmaster_start_time()") for n in cluster.nodes.values()}
-    laid = json.loads(run(cluster, "-o", "json", "restart", "--rolling", "--at", soon(3), "-y"))["planned"]["plan"]
+    run(cluster, "restart", "--rolling", "--at", soon(3), "-y")
+    (laid,) = [p.ident for p in cluster.seen().records.planned.values() if p.kind == "restart"]
     cluster.await_seen(lambda s: s.records.planned[laid].phase in ("done", "dropped"), "it is over", within_s=90.0)
     found = cluster.seen().records.planned[laid]
     assert found.phase == "done" and found.done[-1] == first.name and len(found.done) == 3, found
