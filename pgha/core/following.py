@@ -7,6 +7,7 @@ from pgha.core.model import Copy, Leader, parse_standby_name
 from pgha.core.observation import Observation
 
 LAG_MAX = 16 * 1024 * 1024  # a switchover's target may be this many bytes behind
+UNHEARD_S = 6.0  # by then wal_sender_timeout (5 s) has ended the walsender of a standby that is gone
 
 
 def followers(obs: Observation) -> tuple[voters.Follower, ...]:
@@ -31,6 +32,27 @@ def followers(obs: Observation) -> tuple[voters.Follower, ...]:
             )
         )
     return tuple(found)
+
+
+def unheard(obs: Observation, since_s: float) -> tuple[voters.Follower, ...]:
+    """Who streams and has shown no reply since then: the standby is gone, or its walsender stands still. The latter
+    would hold a shutdown for ever, even before its last checkpoint (xlog.c, ShutdownXLOG: WalSndWaitStopping)."""
+    return tuple(f for f in followers(obs) if f.streaming and f.silent_s >= obs.now_s - since_s)
+
+
+def hanging(obs: Observation, since_s: float) -> str:
+    """Whose walsender stands still, since there is nothing that would have ended it; empty while that is not known.
+
+    Commits that wait for a silent voter are not kept waiting for longer than the voter is kept.
+    """
+    leader = obs.store.leader if obs.store else None
+    rule = leader.sync[-1] if leader is not None and leader.sync else None
+    silent = unheard(obs, since_s)
+    heard = {f.copy for f in followers(obs) if f.streaming} - {f.copy for f in silent}
+    held_up = rule is not None and len(rule.voters & heard) < rule.k
+    patience_s = min(UNHEARD_S, obs.timing.voter_drop_s) if held_up else UNHEARD_S
+    late = bool(silent) and obs.now_s - since_s > patience_s
+    return ", ".join(sorted({f.copy.node for f in silent})) if late else ""
 
 
 def voter_view(obs: Observation) -> voters.VoterView | None:

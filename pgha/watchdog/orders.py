@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pgha import records
 from pgha.core.classify import order_problem
-from pgha.core.following import followers
+from pgha.core.following import followers, hanging, unheard
 from pgha.core.model import Leader, Member, Order, Position, Tenure
 from pgha.core.observation import Observation
 from pgha.ports import Committed, Guard, StoreDown, Write
@@ -87,11 +87,23 @@ def prepare(agent: Agent, obs: Observation) -> None:
             notes.switched = (order.ident, obs.now_s, obs.server.position.lsn)
             agent.ports.server.nudge()
         _, since_s, lsn = notes.switched
+        if unheard(obs, since_s):
+            _refuse_hanging(agent, obs, hanging(obs, since_s))
+            return
         alone = order.target == agent.node.node  # a restart in place
         if alone or obs.now_s - since_s > SEGMENT_S or _has_beyond(obs, order.target, lsn):
             notes.prepared = order.ident
     else:
         agent.ports.server.checkpoint(switch_wal=True)
+
+
+def _refuse_hanging(agent: Agent, obs: Observation, nodes: str) -> None:
+    """The server could not shut down in time; nothing is lost by not beginning."""
+    if not nodes:
+        return
+    why = f"the walsender of {nodes} has not been heard of since the WAL was switched: it stands still, and would hold"
+    _advance(agent, obs, "refused", f"{why} the shutdown; look at that process on {agent.node.node}")
+    agent.note("refuse", because="a walsender stands still", nodes=nodes)
 
 
 def _has_beyond(obs: Observation, target: str, lsn: int) -> bool:

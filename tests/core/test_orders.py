@@ -8,7 +8,7 @@ import pytest
 
 from pgha.core import classify as limits
 from pgha.core.classify import order_problem, stops_on_order
-from pgha.core.following import LAG_MAX, followers, voter_view
+from pgha.core.following import LAG_MAX, UNHEARD_S, followers, hanging, unheard, voter_view
 from pgha.core.model import Copy, Position, Rule
 from pgha.core.observation import Observation
 from pgha.core.server import Running, Walsender
@@ -20,6 +20,7 @@ from tests.core.builders import (
     N1,
     N2,
     N3,
+    NOW,
     but,
     key,
     measured,
@@ -170,6 +171,36 @@ def test_a_follower_has_caught_up_when_it_streams_and_is_near() -> None:
 def test_a_follower_keeps_its_epoch_flush_and_priority() -> None:
     (found,) = followers(primary(server__walsenders=(walsender(N2, behind=7, epoch=4),)))
     assert (found.copy, found.epoch, found.flush, found.sync_priority) == (N2, 4, END - 7, 1)
+
+
+def silent(since_s: float, *copies: Copy, **changes: object) -> Observation:
+    """These followers have shown the same reply since then."""
+    names = {copy.standby_name(EPOCH): NOW - since_s for copy in copies}
+    return primary(silent_s=names, **changes)
+
+
+def test_who_has_replied_since_is_heard_and_who_does_not_stream_is_not_asked() -> None:
+    obs = silent(NOW - 5.0, N3)
+    assert [f.copy for f in unheard(obs, NOW - 5.0)] == [N3]
+    assert unheard(obs, NOW - 6.0) == (), "its last reply came after that"
+    gone = but(obs, server__walsenders=(walsender(N2), walsender(N3, state="catchup")))
+    assert unheard(gone, NOW - 5.0) == ()
+
+
+def test_a_walsender_stands_still_when_nothing_has_ended_it() -> None:
+    for waited_s, expected in ((UNHEARD_S, ""), (UNHEARD_S + 0.1, "n3")):
+        assert hanging(silent(NOW - waited_s, N3), NOW - waited_s) == expected
+    both = NOW - UNHEARD_S - 0.1
+    assert hanging(silent(both, N2, N3), both) == "n2, n3"
+    assert hanging(silent(NOW, N3), both) == ""
+
+
+@pytest.mark.parametrize("sync", [(Rule(N1, frozenset({N2, N3}), 2),), (Rule(N1, frozenset({N3}), 1),)])
+def test_commits_do_not_wait_longer_for_a_silent_voter_than_it_is_kept(sync: tuple[Rule, ...]) -> None:
+    since_s = NOW - primary().timing.voter_drop_s - 0.1
+    assert hanging(silent(since_s, N3, store__leader=key(N1, sync=sync)), since_s) == "n3"
+    assert hanging(silent(since_s, N3), since_s) == "", "n2 confirms meanwhile"
+    assert hanging(silent(since_s, N3, store__leader=None), since_s) == ""
 
 
 # -- the holder's view of its voters ----------------------------------------------------------------------------
