@@ -120,12 +120,25 @@ def test_one_side_of_a_switchover_dies_in_the_middle(
 
 @pytest.mark.row(71)
 def test_the_old_primary_hangs_in_its_shutdown(cluster: HostCluster, client: Writing) -> None:
-    """A walsender that stands still would hold it for ever, even before its last checkpoint: after 8 s it is ended."""
-    with stopped(cluster.servers(cluster.primary, "walsender")[:1]):
+    """A helper that stands still holds it, even before its last checkpoint: after 8 s all of it is ended."""
+    primary, epoch = cluster.primary, client.epoch
+    with stopped(cluster.servers(primary, "walwriter")):
         said = cluster.pgha("switchover", "-y")
         hold()
     assert said.code in (0, 4, 5), said
+    assert client.await_epoch_after(epoch) != primary
     ended(cluster, client, "the old primary hangs in its shutdown", outage_s=STOP_S + 2.0)
+
+
+@pytest.mark.row(71)
+def test_a_switchover_is_asked_for_beside_a_walsender_that_stands_still(cluster: HostCluster, client: Writing) -> None:
+    """It would hold the shutdown: the switchover is refused with the reason, and no client notices."""
+    epoch = client.epoch
+    with stopped(cluster.servers(cluster.primary, "walsender")[:1]):
+        said = cluster.pgha("switchover", "-y")
+    assert said.code == 4 and "walsender of n" in said.err, said
+    word = ended(cluster, client, "a switchover beside a walsender that stands still", outage_s=NOTICED_S)
+    assert word.epochs == (epoch,), word
 
 
 @pytest.mark.row(74)
