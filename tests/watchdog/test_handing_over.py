@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -44,7 +43,9 @@ class Holder:
         )  # fmt: skip
         orders.prepare(cast("Agent", agent), obs)
         entry = self.store.read(KEY, deadline_s=self.clock.now + 1).entries[KEY]
-        return replace(records.parse_value(KEY, entry.value, records.parse_order) or self.order, revision=0)
+        left = records.parse_value(KEY, entry.value, records.parse_order)
+        assert isinstance(left, Order)
+        return left
 
 
 def test_once_all_have_replied_it_is_prepared() -> None:
