@@ -100,7 +100,7 @@ def release(agent: Agent, obs: Observation) -> None:
         clean=clean,
         position=end if clean and end is not None else old.position,
         target=order.target if order else "",
-        reason="the server did not answer" if hung else why,
+        reason=(agent.notes.ailment or "the server did not answer") if hung else why,
         unwell=hung,
         asked_by=order.asked_by if order else "",
         paused=None,

@@ -23,7 +23,7 @@ from pgha.core.voters import SILENT_S
 from pgha.nodefile import NodeFile
 from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
 from pgha.ports_parameters import Parameters
-from pgha.watchdog import configuring, planning, telling
+from pgha.watchdog import configuring, planning, reach, telling
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
 from pgha.watchdog.notes import Notes
@@ -50,6 +50,7 @@ class Ports:
     new_lock: Callable[[], AbstractContextManager[object]]
     say: Callable[[Mapping[str, object]], None]
     first_seen_s: Callable[[int], float | None] = lambda _revision: None  # of the leader key, from hints
+    address_gone_s: Callable[[], float | None] = lambda: None  # since when this host lacks the node's address
 
 
 class Agent:
@@ -158,6 +159,7 @@ class Agent:
 
     def renew(self) -> float:
         """The lease's round: no disk, no SQL, no subprocess."""
+        reach.look(self)
         now_s = self.ports.clock.now_s()
         notes, timing = self.notes, self.timing
         leader, _, tenancy = self.lease.held()
@@ -176,7 +178,7 @@ class Agent:
         if self.last.running is not Running.PRIMARY:
             return 0.2
         began_s = self.ports.clock.now_s()
-        if self.ports.server.probe():
+        if self.ports.server.probe() and not self.notes.ailment:
             self.notes.health_s = began_s
             return HEALTH_S
         return 0.2
@@ -326,7 +328,8 @@ class Agent:
         """For how long each voter of the present rule has not been streaming to this primary, or not replied to it: a
         cable that is cut is known long before wal_sender_timeout ends the walsender."""
         leader = obs.store.leader if obs.store else None
-        if leader is None or not leader.sync or obs.server.running is not Running.PRIMARY:
+        primary = obs.server.running is Running.PRIMARY and self.ports.address_gone_s() is None
+        if leader is None or not leader.sync or not primary:  # without its address it hears none of them
             self.notes.missing = {}
             return {}
         silent = {f.copy: f.silent_s for f in followers(obs) if f.streaming and f.epoch == leader.epoch}

@@ -22,6 +22,7 @@ from pgha.adapters.journal import Journal, start_watchdog
 from pgha.adapters.key_seen import KeySeen, clock_id
 from pgha.adapters.local import JsonKeep, SystemClock
 from pgha.adapters.log_size import keep_bounded
+from pgha.adapters.own_address import OwnAddress
 from pgha.adapters.server import PostgresServer
 from pgha.core.decide import Rule
 from pgha.core.model import Tenure
@@ -67,6 +68,7 @@ class Loop:
         hints = Hints(records.prefix(self.node.cluster), self.clock.now_s)
         self.store = EtcdStore(self.node.store, self.clock, dull=hints.is_heartbeat)
         server = PostgresServer(self.node, self.link, self.clock)
+        address = OwnAddress(self.node.me.host, self.clock)
         ports = Ports(
             store=self.store,
             clock=self.clock,
@@ -78,6 +80,7 @@ class Loop:
             new_id=lambda: secrets.token_hex(3),
             new_lock=threading.RLock,
             say=self.say,
+            address_gone_s=address.gone_since_s,
             first_seen_s=lambda revision: _earlier(hints.first_seen_s(revision), self.key_seen.first_seen_s(revision)),
         )
         self.agent = Agent(self.node, ports, __version__)
