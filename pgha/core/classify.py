@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgha.core import bids, chores, cover, pause, voters
 from pgha.core.budget import brake_s
-from pgha.core.following import LAG_MAX, followers, voter_view
+from pgha.core.following import LAG_MAX, followers, holding_up, voter_view
 from pgha.core.model import Copy, Leader, Member, Order, Position, Seal, Tenure, parse_standby_name
 from pgha.core.observation import Observation, StoreView, Tenancy
 from pgha.core.server import Running
@@ -120,9 +120,9 @@ def _server(obs: Observation) -> Server:
 
 
 def _hangs(obs: Observation) -> bool:
-    """A primary's last good answer is too old."""
+    """A primary's last good answer is too old, or a process of it that stands still holds up every commit."""
     answered_s = min(obs.server.answered_s, max(obs.health_s, obs.server.since_s))
-    return obs.now_s - answered_s > obs.timing.health_fresh_s
+    return obs.now_s - answered_s > obs.timing.health_fresh_s or bool(holding_up(obs))
 
 
 def given_up(obs: Observation, first: int) -> tuple[int, ...]:

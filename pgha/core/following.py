@@ -55,6 +55,14 @@ def hanging(obs: Observation, since_s: float) -> str:
     return ", ".join(sorted({f.copy.node for f in silent})) if late else ""
 
 
+def holding_up(obs: Observation) -> str:
+    """Whose walsender stands still while a change of voters waits for it, and so does every commit: for good, since it
+    will never show that it goes by another rule. Empty when there is none."""
+    if obs.server.names != voters.barrier():
+        return ""
+    return ", ".join(sorted({f.copy.node for f in followers(obs) if f.streaming and f.silent_s > UNHEARD_S}))
+
+
 def voter_view(obs: Observation) -> voters.VoterView | None:
     """The holder's view of its voters; None when this node does not hold the key."""
     leader = obs.store.leader if obs.store else None

@@ -14,7 +14,7 @@ from pgha import records
 from pgha.core import voters
 from pgha.core.classify import bid_of, catching_up, given_up, own_seal, stops_on_order
 from pgha.core.decide import Action, Rule
-from pgha.core.following import voter_view
+from pgha.core.following import holding_up, voter_view
 from pgha.core.model import Leader, Position, Seal, Tenure
 from pgha.core.model import Rule as SyncRule
 from pgha.core.observation import Observation, Tenancy
@@ -45,6 +45,8 @@ def fence(agent: Agent, obs: Observation) -> None:
     """Every process of the tree is gone, or has SIGKILL pending."""
     if agent.rule is Rule.R130_FENCE_HUNG:
         agent.notes.unwell = obs.tenancy.epoch
+        stuck = holding_up(obs)
+        agent.notes.unwell_why = f"the walsender of {stuck} stood still" if stuck else agent.notes.ailment
     done = agent.ports.link.kill_tree(deadline_s=agent.ports.clock.now_s() + KILL_S)
     agent.note("fence", done=done)
 
@@ -100,7 +102,7 @@ def release(agent: Agent, obs: Observation) -> None:
         clean=clean,
         position=end if clean and end is not None else old.position,
         target=order.target if order else "",
-        reason=(agent.notes.ailment or "the server did not answer") if hung else why,
+        reason=(agent.notes.unwell_why or "the server did not answer") if hung else why,
         unwell=hung,
         asked_by=order.asked_by if order else "",
         paused=None,

@@ -40,7 +40,8 @@ class Notes:
     silent: bool = False  # the last read of it failed
     ended: int = 0  # the epoch that was let go while the store was silent
     unwell: int = 0  # the epoch whose server was ended because it did not answer
-    ailment: str = ""  # why, when it is not that
+    unwell_why: str = ""  # when it was for another reason
+    ailment: str = ""  # what makes this node one that nobody reaches
     clones: Attempts = field(default_factory=Attempts)
     rung: str = ""  # which rung of a rejoin is at work, and why
     health_s: float = 0.0

@@ -8,12 +8,12 @@ import pytest
 
 from pgha.core import classify as limits
 from pgha.core.classify import order_problem, stops_on_order
-from pgha.core.following import LAG_MAX, UNHEARD_S, followers, hanging, unheard, voter_view
+from pgha.core.following import LAG_MAX, UNHEARD_S, followers, hanging, holding_up, unheard, voter_view
 from pgha.core.model import Copy, Position, Rule
 from pgha.core.observation import Observation
 from pgha.core.server import Running, Walsender
 from pgha.core.situation import Duty, Holder, Path, Server
-from pgha.core.voters import ClearEntries, Settled, next_step
+from pgha.core.voters import ClearEntries, Settled, barrier, next_step
 from tests.core.builders import (
     END,
     EPOCH,
@@ -201,6 +201,16 @@ def test_commits_do_not_wait_longer_for_a_silent_voter_than_it_is_kept(sync: tup
     assert hanging(silent(since_s, N3, store__leader=key(N1, sync=sync)), since_s) == "n3"
     assert hanging(silent(since_s, N3), since_s) == "", "n2 confirms meanwhile"
     assert hanging(silent(since_s, N3, store__leader=None), since_s) == ""
+
+
+def test_a_walsender_that_holds_up_a_change_of_voters_and_so_all_commits_is_a_hang_of_the_server() -> None:
+    late = NOW - UNHEARD_S - 0.1
+    stuck = silent(late, N3, server__names=barrier())
+    assert holding_up(stuck) == "n3" and situation(stuck).server is Server.HUNG
+    for other in (silent(late, N3), silent(NOW - UNHEARD_S, N3, server__names=barrier())):
+        assert holding_up(other) == "" and situation(other).server is Server.PRIMARY
+    gone = but(stuck, server__walsenders=(walsender(N2), walsender(N3, state="catchup")))
+    assert holding_up(gone) == "", "the next one goes by the new rule"
 
 
 # -- the holder's view of its voters ----------------------------------------------------------------------------
