@@ -34,10 +34,15 @@ def followers(obs: Observation) -> tuple[voters.Follower, ...]:
     return tuple(found)
 
 
-def unheard(obs: Observation, since_s: float) -> tuple[voters.Follower, ...]:
+def unheard(obs: Observation, since_s: float) -> frozenset[Copy]:
     """Who streams and has shown no reply since then: the standby is gone, or its walsender stands still. The latter
-    would hold a shutdown for ever, even before its last checkpoint (xlog.c, ShutdownXLOG: WalSndWaitStopping)."""
-    return tuple(f for f in followers(obs) if f.streaming and f.silent_s >= obs.now_s - since_s)
+    would hold a shutdown for ever, even before its last checkpoint (xlog.c, ShutdownXLOG: WalSndWaitStopping).
+
+    Its standby tries to come back meanwhile, under the same name: the one that stands still counts all the same.
+    """
+    silent = (w.name for w in obs.server.walsenders if w.state == "streaming" and w.name in obs.silent_s)
+    parsed = (parse_standby_name(name) for name in silent if obs.silent_s[name] >= obs.now_s - since_s)
+    return frozenset(found[0] for found in parsed if found is not None)
 
 
 def hanging(obs: Observation, since_s: float) -> str:
@@ -48,11 +53,11 @@ def hanging(obs: Observation, since_s: float) -> str:
     leader = obs.store.leader if obs.store else None
     rule = leader.sync[-1] if leader is not None and leader.sync else None
     silent = unheard(obs, since_s)
-    heard = {f.copy for f in followers(obs) if f.streaming} - {f.copy for f in silent}
+    heard = {f.copy for f in followers(obs) if f.streaming} - silent
     held_up = rule is not None and len(rule.voters & heard) < rule.k
     patience_s = min(UNHEARD_S, obs.timing.voter_drop_s) if held_up else UNHEARD_S
     late = bool(silent) and obs.now_s - since_s > patience_s
-    return ", ".join(sorted({f.copy.node for f in silent})) if late else ""
+    return _nodes(silent) if late else ""
 
 
 def holding_up(obs: Observation) -> str:
@@ -60,7 +65,11 @@ def holding_up(obs: Observation) -> str:
     will never show that it goes by another rule. Empty when there is none."""
     if obs.server.names != voters.barrier():
         return ""
-    return ", ".join(sorted({f.copy.node for f in followers(obs) if f.streaming and f.silent_s > UNHEARD_S}))
+    return _nodes(unheard(obs, obs.now_s - UNHEARD_S))
+
+
+def _nodes(copies: frozenset[Copy]) -> str:
+    return ", ".join(sorted({copy.node for copy in copies}))
 
 
 def voter_view(obs: Observation) -> voters.VoterView | None:

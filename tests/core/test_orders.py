@@ -181,14 +181,18 @@ def silent(since_s: float, *copies: Copy, **changes: object) -> Observation:
 
 def test_who_has_replied_since_is_heard_and_who_does_not_stream_is_not_asked() -> None:
     obs = silent(NOW - 5.0, N3)
-    assert [f.copy for f in unheard(obs, NOW - 5.0)] == [N3]
-    assert unheard(obs, NOW - 6.0) == (), "its last reply came after that"
+    assert unheard(obs, NOW - 5.0) == {N3}
+    assert unheard(obs, NOW - 6.0) == frozenset(), "its last reply came after that"
     gone = but(obs, server__walsenders=(walsender(N2), walsender(N3, state="catchup")))
-    assert unheard(gone, NOW - 5.0) == ()
+    assert unheard(gone, NOW - 5.0) == frozenset()
+    back = but(obs, server__walsenders=(walsender(N2), walsender(N3), walsender(N3, state="startup")))
+    assert unheard(back, NOW - 5.0) == {N3}, "its standby tries to connect anew"
+    strange = Walsender("pg_receivewal", "streaming", END, 0)
+    assert unheard(primary(server__walsenders=(strange,), silent_s={"pg_receivewal": 9.0}), NOW - 5.0) == frozenset()
 
 
 def test_a_walsender_stands_still_when_nothing_has_ended_it() -> None:
-    for waited_s, expected in ((UNHEARD_S, ""), (UNHEARD_S + 0.1, "n3")):
+    for waited_s, expected in ((UNHEARD_S - 0.1, ""), (UNHEARD_S + 0.1, "n3")):
         assert hanging(silent(NOW - waited_s, N3), NOW - waited_s) == expected
     both = NOW - UNHEARD_S - 0.1
     assert hanging(silent(both, N2, N3), both) == "n2, n3"
@@ -207,7 +211,7 @@ def test_a_walsender_that_holds_up_a_change_of_voters_and_so_all_commits_is_a_ha
     late = NOW - UNHEARD_S - 0.1
     stuck = silent(late, N3, server__names=barrier())
     assert holding_up(stuck) == "n3" and situation(stuck).server is Server.HUNG
-    for other in (silent(late, N3), silent(NOW - UNHEARD_S, N3, server__names=barrier())):
+    for other in (silent(late, N3), silent(NOW - UNHEARD_S + 0.1, N3, server__names=barrier())):
         assert holding_up(other) == "" and situation(other).server is Server.PRIMARY
     gone = but(stuck, server__walsenders=(walsender(N2), walsender(N3, state="catchup")))
     assert holding_up(gone) == "", "the next one goes by the new rule"
