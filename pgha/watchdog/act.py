@@ -24,6 +24,7 @@ from pgha.ports import Committed, Guard, ServerTrouble, Write
 from pgha.watchdog import chores, claiming, configuring, orders, pausing, recording, rejoin
 from pgha.watchdog.agent import Agent
 
+ADDRESS_S = 1.0  # between looks for an address that is gone
 KILL_S = 2.0
 VOTERS_FIRST_S = 1.0  # after a crash the voters have this long before the server is started in place
 
@@ -71,6 +72,9 @@ def start(agent: Agent, obs: Observation) -> None:
         agent.notes.ended = obs.tenancy.epoch if agent.notes.unwell != obs.tenancy.epoch else 0
         agent.disarm(replace(obs, tenancy=Tenancy()))
     notes, now_s = agent.notes, agent.ports.clock.now_s()
+    if agent.ports.address_gone_s() is not None:  # it could not listen: such a start is none that fails
+        notes.problem, notes.start_after_s = f"this host has no address {agent.node.me.host}", now_s + ADDRESS_S
+        return
     notes.start_after_s = notes.starts.began(now_s)
     notes.sealed = None
     leader = obs.store.leader if obs.store else None

@@ -146,12 +146,3 @@ def test_beside_a_walsender_that_stands_still_nothing_is_stopped_and_its_server_
     cluster.await_healthy()
     word = client.verdict()
     assert word.is_clean and word.outage_s <= QUICK_S, word
-
-
-def test_a_walsender_that_stands_still_holds_up_commits_for_a_moment_only(cluster: Cluster, client: Writing) -> None:
-    epoch, old, (other, _) = client.epoch, cluster.primary, cluster.standbys
-    with faults.frozen([cluster.walsender(old, cluster.copy(other).standby_name(epoch))]):
-        assert client.await_epoch_after(epoch) != old.name
-    cluster.await_healthy()
-    word = client.verdict()
-    assert word.is_clean and word.outage_s <= QUICK_S + 2.0, word

@@ -13,9 +13,9 @@ from pgha.adapters.own_address import OwnAddress
 from pgha.core.model import Leader, Rule, Tenure
 from pgha.core.observation import Tenancy
 from pgha.core.timing import timing_for
-from pgha.watchdog import reach
+from pgha.watchdog import act, reach
 from pgha.watchdog.agent import Agent
-from tests.core.builders import EPOCH, N1, N2, NOW, but, key
+from tests.core.builders import EPOCH, N1, N2, NOW, but, key, standby
 from tests.ops.stand_in import Clock
 
 HERE, ELSEWHERE = "127.0.0.1", "192.0.2.1"  # of documentation: nobody's
@@ -96,3 +96,13 @@ def test_it_goes_once_a_renewal_went_out_without_the_address() -> None:
 )
 def test_without_voters_and_before_it_writes_it_stays(leader: Leader | None) -> None:
     assert well(leader, gone_s=NOW - 0.1)
+
+
+def test_without_the_address_no_start_is_tried_and_none_is_counted_as_failed() -> None:
+    clock, tried = Clock(), []
+    clock.now = NOW
+    notes = SimpleNamespace(starts=SimpleNamespace(began=tried.append), problem="", start_after_s=0.0)
+    ports = SimpleNamespace(address_gone_s=lambda: NOW - 5.0, clock=clock)
+    node = SimpleNamespace(me=SimpleNamespace(host=HERE))
+    act.start(cast("Agent", SimpleNamespace(ports=ports, notes=notes, node=node)), standby(tenancy=Tenancy()))
+    assert not tried and HERE in notes.problem and notes.start_after_s == NOW + act.ADDRESS_S
