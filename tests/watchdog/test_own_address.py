@@ -99,7 +99,8 @@ def test_without_voters_and_before_it_writes_it_stays(leader: Leader | None) -> 
 
 
 def test_without_the_address_no_start_is_tried_and_none_is_counted_as_failed() -> None:
-    clock, tried = Clock(), []
+    clock = Clock()
+    tried: list[float] = []
     clock.now = NOW
     notes = SimpleNamespace(starts=SimpleNamespace(began=tried.append), problem="", start_after_s=0.0)
     ports = SimpleNamespace(address_gone_s=lambda: NOW - 5.0, clock=clock)
