@@ -342,6 +342,10 @@ class Server(Protocol):
         """After a clean shutdown: the end of the shutdown checkpoint record, which is the end of WAL; else None."""
         ...
 
+    def walsenders(self) -> int | None:
+        """While it shuts down: how many are left. None when there is no postmaster, or it can't be told."""
+        ...
+
     def begin_clone(self, holder: str, *, keep: str = "") -> None:
         """Clone that node into a new directory in the background; `ServerView.job` says so.
 

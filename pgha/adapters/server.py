@@ -17,6 +17,7 @@ from pgha.adapters.server_lowering import Lowering
 from pgha.adapters.server_names import Names
 from pgha.adapters.server_parameters import ServerParameters
 from pgha.adapters.server_seal import PACE_S, Sealing
+from pgha.adapters.server_senders import walsenders
 from pgha.core.model import Position, parse_lsn
 from pgha.core.server import DataIdentity, Running, ServerView
 from pgha.errors import Refused
@@ -200,6 +201,10 @@ class PostgresServer:
             return None
         end = self.files.end_of_record(found.timeline, found.checkpoint)
         return Position(found.timeline, end or found.checkpoint + 1)
+
+    def walsenders(self) -> int | None:
+        """By the titles of the postmaster's children: no connection is taken while it shuts down."""
+        return walsenders(self.link.state().postmaster)
 
     # -- sealing and following -------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from pgha.ports import Committed, Guard, StoreDown, Write
 from pgha.watchdog.agent import Agent
 
 KILL_S = 2.0
+EXIT_S = 1.0  # so long a postmaster that has shut down has for its exit
 STOP_S = 8.0
 TARGET_REPLAY_S = 1.0
 SEGMENT_S = 0.5  # so long the target has for its file of the new WAL segment
@@ -112,7 +113,11 @@ def _has_beyond(obs: Observation, target: str, lsn: int) -> bool:
 
 
 def hand_over(agent: Agent, obs: Observation) -> None:
-    """Stop fast; the target has the shutdown checkpoint; the tree is gone; release to the target (design, 7)."""
+    """Stop fast; the target has the shutdown checkpoint; release to the target; end the tree (design, 7).
+
+    Once pg_control says `shut down` no backend is left, and the postmaster will start none: nothing is acknowledged any
+    more, so the key need not wait for its exit (decision 23). Any other end is waited for.
+    """
     clock, link, server = agent.ports.clock, agent.ports.link, agent.ports.server
     order = _advance(agent, obs, "stopping")
     if order is None:
@@ -126,37 +131,53 @@ def hand_over(agent: Agent, obs: Observation) -> None:
         if end is None:
             clock.sleep(0.003)
     end = end or server.shut_down_at()
-    if end is not None and order.target != agent.node.node:
-        _await_flush(agent, order, end)
-    if link.state().tree and not link.kill_tree(deadline_s=clock.now_s() + KILL_S):
+    early = end is not None and order.target != agent.node.node and _await_flush(agent, order, end)
+    if (early or _is_ended(agent)) and _hand_to(agent, order, end) and (not early or _has_left(agent)):
+        link.deadline(None)
+
+
+def _has_left(agent: Agent) -> bool:
+    """What a postmaster does last (it saves pg_stat_statements), it does while its successor promotes."""
+    clock, link = agent.ports.clock, agent.ports.link
+    until_s = clock.now_s() + EXIT_S
+    while link.state().tree and clock.now_s() < until_s:
+        clock.sleep(LOOK_S)
+    return _is_ended(agent)
+
+
+def _is_ended(agent: Agent) -> bool:
+    """Nothing of the server may run any more, killed if need be."""
+    link = agent.ports.link
+    if link.state().tree and not link.kill_tree(deadline_s=agent.ports.clock.now_s() + KILL_S):
         agent.notes.problem = "the old server's processes could not be ended"
-        return
-    _hand_to(agent, order, end)
+        return False
+    return True
 
 
-def _await_flush(agent: Agent, order: Order, end: Position) -> None:
-    """Until the target has the shutdown checkpoint on its disk; at most 1 s.
+def _await_flush(agent: Agent, order: Order, end: Position) -> bool:
+    """Until the target has the shutdown checkpoint on its disk; at most 1 s. Gives whether that is known.
 
-    A walsender ends only once its standby has confirmed all of it (walsender.c, WalSndDone), and the postmaster after
-    its walsenders: an orderly exit says it. One that does not come (a stalled archive_command, another standby that is
-    stalled) is not waited for when the target's member key shows it. Who was not connected then has no cover.
+    A walsender ends only once its standby has confirmed all of it (walsender.c, WalSndDone): it is so when none is
+    left, and when the postmaster has exited orderly, which comes after. That takes long while an archive_command or
+    another standby is stalled: the target's member key shows it too. Who was not connected then has no cover.
     """
     clock, store = agent.ports.clock, agent.ports.store
     until_s, revision, key = clock.now_s() + TARGET_REPLAY_S, 0, f"{agent.root}members/{order.target}"
     while clock.now_s() < until_s:
         state = agent.ports.link.state()
-        if not state.tree and state.exit_status == "exit 0":
-            return
+        if agent.ports.server.walsenders() == 0 if state.postmaster else state.exit_status == "exit 0":
+            return True
         if revision and not store.wait(agent.root, revision, deadline_s=clock.now_s() + LOOK_S):
             continue
         try:
             snap = store.read(key, deadline_s=until_s)
         except StoreDown:
-            return
+            return False
         entry, revision = snap.entries.get(key), snap.revision
         member = records.parse_value(key, entry.value, records.parse_member) if entry else None
         if isinstance(member, Member) and max(member.position, member.replay) >= end:
-            return
+            return True
+    return False
 
 
 def _why(order: Order) -> str:
@@ -165,7 +186,7 @@ def _why(order: Order) -> str:
     return f"switchover to {order.target} asked by {order.asked_by}"
 
 
-def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
+def _hand_to(agent: Agent, order: Order, end: Position | None) -> bool:
     clean = end is not None and end.timeline == order.epoch
     key, view = agent.root + "request", agent.view
     assert view is not None
@@ -191,8 +212,8 @@ def _hand_to(agent: Agent, order: Order, end: Position | None) -> None:
     if isinstance(outcome, Committed):
         agent.lease.forget()
         agent.reread = True
-        agent.ports.link.deadline(None)
         if order.target != agent.node.node and view.leader and any(len(r.voters) > 1 for r in view.leader.sync):
             agent.notes.start_after_s = agent.ports.clock.now_s() + OTHERS_FIRST_S
     agent.notes.sealed = None
     agent.note("handed", target=order.target, clean=clean, outcome=type(outcome).__name__)
+    return isinstance(outcome, Committed)

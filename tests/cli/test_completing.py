@@ -81,7 +81,9 @@ def test_a_completion_takes_at_most_a_sixth_of_a_second_and_loads_no_client(shop
     assert min(times) <= 0.15, times
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_has_its_script(shell: str, tmp_path: Path) -> None:
-    said = pgha("--show-completion", shell, cwd=tmp_path)
-    assert said.code == 0 and "_PGHA_COMPLETE" in said.out
+@pytest.mark.parametrize(
+    ("shell", "says"), [("bash", "local IFS"), ("zsh", "#compdef pgha"), ("fish", "--command pgha")]
+)
+def test_every_shell_has_its_script(shell: str, says: str, tmp_path: Path) -> None:
+    said = pgha(cwd=tmp_path, _PGHA_COMPLETE=f"source_{shell}")
+    assert said.code == 0 and f"_PGHA_COMPLETE=complete_{shell}" in said.out and says in said.out, said

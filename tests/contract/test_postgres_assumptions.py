@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from pgha.adapters.binaries import find_postgres
+from pgha.adapters.server_senders import walsenders
 from pgha.core.voters import barrier
 from pgha.errors import Refused
 from tests.contract.real_servers import (
@@ -231,7 +232,11 @@ def test_a_fast_stop_is_over_on_disk_while_the_postmaster_waits_for_a_standby(se
         until(lambda: primary.control_state() == 1, within_s=4, what="pg_control says shut down")
         time.sleep(0.5)
         assert primary.process.poll() is None, "nobody was waited for"
+        assert walsenders(primary.process.pid) == 1, "it ends only once its standby has all"
+        with pytest.raises(psycopg.OperationalError, match="shutting down"):
+            primary.run("CHECKPOINT")
     assert primary.process.wait(10) == 0
+    assert walsenders(primary.process.pid) is None
 
 
 @pytest.mark.assumption("PG12")

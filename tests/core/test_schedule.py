@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from pgha.core.following import LAG_MAX
 from pgha.core.model import Order, Pause
 from pgha.core.planned import Planned
 from pgha.core.schedule import GATE_S, LATE_S, STANDBY_S, TAKE_UP_S, Move, due, next_move
@@ -53,12 +54,15 @@ def test_without_a_name_the_best_voter_of_that_time_is_chosen() -> None:
 
 
 PAUSED = Pause("p1", "new kernel", "anna@desk", AT, 60.0, 60.0)
+FAR = (walsender(N2, behind=LAG_MAX + 1), walsender(N3, behind=LAG_MAX + 1))
 DROPPED: dict[str, tuple[Planned, float, dict[str, object], str]] = {
     "late": (MOVE, AT + LATE_S + 1, {}, "within 5 minutes"),
     "paused": (MOVE, AT, {"store__leader__paused": PAUSED}, "skipped: the cluster was paused (new kernel)"),
     "a standby is gone": (ALL, AT, {"server__walsenders": (walsender(N2),)}, "refused: n3 did not stream"),
     "one catches up": (ALL, AT, {"server__walsenders": (walsender(N2), walsender(N3, state="catchup"))}, "n3 did not"),
     "one does not vote": (ALL, AT, {"store__leader__sync": key(N2, sync=()).sync}, "n2, n3 did not vote"),
+    "voters change": (ALL, AT, {"store__leader__sync": key(N2).sync * 2}, "the voters are being changed"),
+    "all lag": (replace(MOVE, target=""), AT, {"server__walsenders": FAR}, "refused: nobody could take over"),
     "another primary": (replace(MOVE, source="n3"), AT, {}, "n3 was not the primary any more, n1 was"),
     "to the primary itself": (replace(MOVE, target="n1"), AT, {}, "n1 is the primary already"),
     "to nobody": (replace(MOVE, target="n9"), AT, {}, "n9 is not a member"),
@@ -72,6 +76,10 @@ def test_it_is_dropped_with_a_reason_and_nothing_is_ordered(case: str) -> None:
     plan, wall, changes, words = DROPPED[case]
     found = moved(plan, wall=wall, **changes)
     assert found.place is None and found.plan.phase == "dropped" and words in found.plan.answer
+
+
+def test_in_async_nobody_votes_and_it_begins() -> None:
+    assert moved(ALL, store__settings__durability="async", store__leader__sync=()).plan.phase == "begun"
 
 
 def test_the_last_moment_is_in_time() -> None:

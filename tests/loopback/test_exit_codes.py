@@ -78,7 +78,7 @@ def test_an_order_that_nobody_has_taken_up_is_withdrawn_by_ctrl_c_with_exit_130(
     node = cluster.standbys[0]
     with faults.frozen(faults.of(node, *faults.WATCHDOG)), started(cluster, "restart", node.name, "-y") as running:
         _asked(cluster, node)
-        code, text = run(cluster, "restart", node.name, "-y")
+        code, text = run(cluster, "reload", node.name)
         assert code == Exit.BUSY and f"a restart of {node.name} is in progress" in text, text
         running.send_signal(signal.SIGINT)
         code, text = ended(running)

@@ -180,6 +180,13 @@ class SimServer:
         self.wait(0.005, 0.02)
         return self.pg.data.clean if self.pg.data is not None else None
 
+    def walsenders(self) -> int | None:
+        """Who has confirmed all has ended (PG11)."""
+        pg = self.pg
+        if pg.data is None or not pg.postmaster:
+            return None
+        return sum(not s.confirmed(pg.data.lsn) for s in pg.senders)
+
     # -- sealing and following -----------------------------------------------------------------------------------
 
     def cut(self) -> None:
