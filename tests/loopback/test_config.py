@@ -210,7 +210,7 @@ def test_a_copy_is_made_anew_after_it_votes_no_more_and_never_the_primarys(clust
     node, other = cluster.standbys
     before = cluster.copy(node)
     run(cluster, "reinit", node.name, "--from", other.name, "-y")
-    assert cluster.copy(node) != before
+    until(lambda: cluster.copy(node) != before, within_s=5.0, what="its record for people names the new copy")
     cluster.await_healthy()
     said = run(cluster, "reinit", cluster.primary.name, "-y", code=Exit.REFUSED)
     assert "is the primary" in said.text
