@@ -47,9 +47,8 @@ def refuse(agent: Agent, obs: Observation) -> None:
     assert obs.store is not None and obs.store.order is not None
     order = obs.store.order
     ours, leader = order.target == agent.node.node, obs.store.leader
-    fell = (
-        order.kind == "switchover" and leader is not None and order.epoch < leader.epoch
-    )  # its source, before or by it
+    # its source fell, before the order was carried out or by it
+    fell = order.kind == "switchover" and leader is not None and order.epoch < leader.epoch
     if ours and (order.phase == "handed" or order.kind == "failover" or fell):
         _end(agent, obs)
         return
