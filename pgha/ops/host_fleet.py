@@ -292,9 +292,17 @@ class HostFleet:
         self._everywhere(one)
 
     def start(self) -> None:
-        """Cron lines and the stop unit, or the service; then the first start."""
+        """Cron lines and the stop unit, or the service; then the first start. What runs by older files is replaced."""
         supervisor = self._inventory.supervisor
         self._everywhere(lambda name, steps: self._step(name, "watchdog", lambda: steps.watchdog(supervisor)))
+        self._replace_stale()
+
+    def _replace_stale(self) -> None:
+        """One after another, the primary's last: nobody renews a lease while an agent starts, the slower the more start
+        at once; and what does not come up on a standby is not tried on the primary."""
+        stale = [name for name, steps in sorted(self._steps.items()) if steps.stale]
+        for name in sorted(stale, key=lambda name: self._steps[name].takes_writes(self.ready.bin_dir)):
+            self._step(name, "watchdog", self._steps[name].replace_watchdog)
 
     def logs(self, node: Place) -> str:
         """By commands on the host."""

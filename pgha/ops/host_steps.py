@@ -214,24 +214,36 @@ class HostSteps:
         return self.root.run(argv, timeout_s=COMMAND_S, stdin=YOUNG).ok
 
     def watchdog(self, supervisor: str) -> str:
-        """What restarts it, then the first start; one that runs by another pgha, node file or certificate than is there
-        now is replaced."""
+        """What restarts it, then the first start. One that runs by another pgha, node file or certificate than is there
+        now is stale from here on."""
         node, runs = self.node, self.is_running()
         text = self.root.read(node.node_file_path) or ""
         said = self._supervised() if supervisor == "systemd" else self._by_cron()
-        if runs and (self.stale or not is_read(self.user, node, text) or not self.has_young_agent()):
-            said = self._replace_watchdog()
-        note_read(self.user, node, text)
+        self.stale = runs and (self.stale or not is_read(self.user, node, text) or not self.has_young_agent())
+        if not self.stale:
+            note_read(self.user, node, text)
         return said
 
-    def _replace_watchdog(self) -> str:
+    def takes_writes(self, bin_dir: str) -> bool:
+        """Its server runs, and not as a standby."""
+        node = self.node
+        argv = [f"{bin_dir}/psql", "-XqAt", "-h", node.socket_dir, "-p", str(node.port), "-d", "postgres"]
+        said = self.user.run([*argv, "-c", "SELECT pg_is_in_recovery()"], timeout_s=COMMAND_S)
+        return said.ok and said.out.strip() == "f"
+
+    def replace_watchdog(self) -> str:
         """The guard goes on as the program that is installed now, its agent with the files that are there now."""
-        argv = [*self.node.watchdog_argv(), "--restart"]
-        must(self.user.run(argv, timeout_s=START_S), f"{self.node.name}: the watchdog can't be replaced")
+        node = self.node
+        text = self.root.read(node.node_file_path) or ""
+        must(
+            self.user.run([*node.watchdog_argv(), "--restart"], timeout_s=START_S),
+            f"{node.name}: the watchdog can't be replaced",
+        )
         if not self.has_young_agent(AGENT_TRIES):
-            because, step = "its new agent did not come up", f"look into {self.node.state_dir}/watchdog.log"
-            raise RolledBack(f"{self.node.name}: the watchdog is not replaced", because, step)
+            because, step = "its new agent did not come up", f"look into {node.state_dir}/watchdog.log"
+            raise RolledBack(f"{node.name}: the watchdog is not replaced", because, step)
         self.stale = False
+        note_read(self.user, node, text)
         return "watchdog replaced by one that has read this version and node file"
 
     def _supervised(self) -> str:

@@ -34,22 +34,28 @@ def hold(seconds: float = HOLD_S) -> None:
     time.sleep(seconds)
 
 
+def judged(client: Writing, outage_s: float) -> Word:
+    """The client's verdict; it is part of the scenario's line. outage_s: the limit."""
+    word = client.verdict()
+    NOW.known |= {
+        "outage_s": round(word.outage_s, 3),
+        "limit_s": outage_s,
+        "lost": word.lost,
+        "two_writers": word.two_writers,
+        "duplicates": word.duplicates,
+        "acked": word.acked,
+        "epochs": len(word.epochs),
+    }
+    return word
+
+
 def ended(cluster: HostCluster, client: Writing, what: str, *, outage_s: float = OUTAGE_S) -> Word:
     """The cause is gone now: whole again in time, and the client's verdict is clean."""
     try:
         whole_s = cluster.await_whole(within_s=WHOLE_S + 30.0)
         client.await_rows()
     finally:
-        word = client.verdict()
-        NOW.known |= {
-            "outage_s": round(word.outage_s, 3),
-            "limit_s": outage_s,
-            "lost": word.lost,
-            "two_writers": word.two_writers,
-            "duplicates": word.duplicates,
-            "acked": word.acked,
-            "epochs": len(word.epochs),
-        }
+        word = judged(client, outage_s)
     NOW.known["whole_s"] = round(whole_s, 1)
     print(
         f"{what}: outage {word.outage_s:.2f} s, lost {word.lost}, two writers {word.two_writers}, "

@@ -16,7 +16,7 @@ from pgha.ops import drill_cut, drill_role
 from pgha.ops.drill_ground import FAULTS
 from tests.hosts import network
 from tests.hosts.cluster import NAME, HostCluster
-from tests.hosts.scenes import hold
+from tests.hosts.scenes import NOW, hold
 from tests.hosts.shell import PLAIN, until
 
 pytestmark = pytest.mark.timeout(400)
@@ -27,6 +27,8 @@ def drilled(cluster: HostCluster, fault: str, *words: str) -> dict[str, object]:
     ran = cluster.pgha("drill", fault, "--confirm", NAME, "-o", "json", *words, within_s=200.0)
     assert ran.code == 0, f"{ran}\n{ran.out}"
     report: dict[str, object] = json.loads(ran.out)
+    NOW.known |= {"outage_s": report["outage_max_s"], "limit_s": report["budget_s"]}
+    NOW.known |= {name: report[name] for name in ("lost", "two_writers", "duplicates", "acked")}
     assert (report["passed"], report["lost"], report["two_writers"]) == (True, 0, 0)
     for name, host in cluster.lab.hosts.items():
         assert "pgha_drill" not in host.must(["nft", "list", "tables"]), name

@@ -15,7 +15,7 @@ import pytest
 from pgha.errors import Exit
 from tests.hosts.cluster import MADE, NAME, PORT, HostCluster, writing
 from tests.hosts.lab import Lab, Spec
-from tests.hosts.scenes import SUPERVISOR
+from tests.hosts.scenes import SUPERVISOR, judged
 from tests.hosts.shell import Ran, until
 
 pytestmark = pytest.mark.timeout(420)
@@ -78,7 +78,7 @@ def test_it_grows_and_shrinks_while_a_client_writes(cluster: HostCluster) -> Non
         left = lab.host("n4").must(["sh", "-c", "ls -d /var/lib/pgha/* /etc/pgha /opt/pgha /etc/cron.d/pgha-* || true"])
         assert [Path(line).name.partition("-")[0] for line in left.split()] == [f"{NAME}.journal", f"{NAME}.removed"]
         assert postmasters(cluster, "n1", "n2", "n3") == before and not cluster.pids("n4", "postmaster")
-        word = client.verdict()
+        word = judged(client, NO_NOISE_S)
     print(f"grown and shrunk: {word}")
     assert word.is_clean and word.outage_s < NO_NOISE_S, word
 

@@ -75,6 +75,9 @@ class StandIn:
     user: str = "admin"
     done: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)  # of commands that hold these words, instead of 0
+    outs: dict[str, str] = field(default_factory=dict)
+    told: list[tuple[str, str]] = field(default_factory=list)  # may be shared: which host ran what, in order
 
     def as_user(self, user: str) -> Host:
         return self
@@ -95,7 +98,9 @@ class StandIn:
             said = {target: self.reach.get(target, f"{target}\t1\tConnection refused") for target in argv[3:]}
             return Ran(0, "\n".join(said.values()) + "\n")
         self.done.append(" ".join(argv))
-        return Ran(0)
+        self.told.append((self.address, " ".join(argv)))
+        code = next((code for words, code in self.codes.items() if words in self.done[-1]), 0)
+        return Ran(code, next((out for words, out in self.outs.items() if words in self.done[-1]), ""))
 
     def read(self, path: str) -> str | None:
         return self.files.get(path)
@@ -235,3 +240,42 @@ def test_another_clusters_marker_is_refused() -> None:
     hosts["192.0.2.11"].files["/var/lib/pgha/shop/marker.json"] = '{"schema": 1, "cluster": "other", "ident": "x"}'
     with pytest.raises(PghaError, match="belongs to cluster other"):
         look(hosts)
+
+
+def running(hosts: dict[str, StandIn], primary: str, told: list[tuple[str, str]]) -> None:
+    """On each the watchdog holds its lock; one node's server is no standby."""
+    for address, host in hosts.items():
+        host.told = told
+        host.codes, host.outs = {"flock -n": 75}, {"pg_is_in_recovery": "f\n" if address == primary else "t\n"}
+        host.files["/etc/pgha/shop.json"] = "{}"
+
+
+def replaced(told: Sequence[tuple[str, str]]) -> list[str]:
+    return [address for address, words in told if words.endswith("--restart")]
+
+
+def test_watchdogs_are_replaced_one_after_another_and_the_primarys_last() -> None:
+    hosts, told = three(), list[tuple[str, str]]()
+    running(hosts, "192.0.2.11", told)
+    fleet = look(hosts)
+    for node in fleet.ready.nodes:
+        assert fleet.put_node_file(node, "{...}")
+    fleet.start()
+    assert replaced(told) == ["192.0.2.12", "192.0.2.13", "192.0.2.11"]
+    at = {address: [i for i, one in enumerate(told) if one[0] == address] for address in hosts}
+    began = {address: min(i for i in at[address] if told[i][1].endswith("--restart")) for address in hosts}
+    assert max(at["192.0.2.12"]) < began["192.0.2.13"] and max(at["192.0.2.13"]) < began["192.0.2.11"]
+    fleet.start()
+    assert len(replaced(told)) == 3, "they go by what is there now"
+
+
+def test_an_agent_that_does_not_come_up_on_a_standby_leaves_the_primarys_alone() -> None:
+    hosts, told = three(), list[tuple[str, str]]()
+    running(hosts, "192.0.2.11", told)
+    hosts["192.0.2.12"].codes["sh -s -- /etc/pgha/shop.json"] = 1
+    fleet = look(hosts)
+    for node in fleet.ready.nodes:
+        fleet.put_node_file(node, "{...}")
+    with pytest.raises(PghaError, match="n2: the watchdog is not replaced"):
+        fleet.start()
+    assert replaced(told) == ["192.0.2.12"]
