@@ -81,6 +81,15 @@ class MemberHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberRoom:
+    """quota_bytes: at this size a member takes no writes any more, 0: at none. used_bytes: what is alive of its
+    database, 0 when it does not say."""
+
+    quota_bytes: int
+    used_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StoreHealth:
     """Quorum (a linearizable answer came) and what each member said."""
 

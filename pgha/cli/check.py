@@ -22,6 +22,7 @@ def check(ctx: typer.Context, inventory: InventoryOption = None, output: OutputO
     from pgha import render
     from pgha.ops import check as looking
     from pgha.ops import status
+    from pgha.ops.host_health import StoreRoom
 
     choice = merged(ctx, inventory=inventory, output=output)
     wanted, path, flags = sources.inventory_of(choice)
@@ -32,10 +33,10 @@ def check(ctx: typer.Context, inventory: InventoryOption = None, output: OutputO
         target = sources.target_of(choice)
         return status.gather(sources.open_store(target.store), sources.clock(), target.cluster, timeout_s=READ_S)
 
-    def kept() -> int:
-        return sources.kept_revisions(sources.target_of(choice), within_s=READ_S)
+    def room() -> StoreRoom:
+        return sources.store_room(sources.target_of(choice), within_s=READ_S)
 
-    found = looking.check(wanted, sources.distant_for(wanted), looking.Looks(look, kept), render.Lines(), flags)
+    found = looking.check(wanted, sources.distant_for(wanted), looking.Looks(look, room), render.Lines(), flags)
     if choice.json:
         render.as_json(found.as_dict())
     else:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgha.inventory import Inventory
     from pgha.ops.bootstrap_run import Machine
     from pgha.ops.host_fleet import Distant
+    from pgha.ops.host_health import StoreRoom
     from pgha.ops.target import Target
     from pgha.ports import Clock, Store, StoreMembers
 
@@ -100,19 +101,22 @@ def open_store(access: nodefile.StoreAccess) -> Store:
     return EtcdStore(access, clock())
 
 
-def kept_revisions(target: Target, *, within_s: float) -> int:
-    """How many revisions the store keeps if it has never forgotten one; 0 otherwise, and when it gives no answer."""
+def store_room(target: Target, *, within_s: float) -> StoreRoom:
+    """How many revisions the store keeps if it has never forgotten one, and what its members tell of their quotas."""
     from pgha import records
     from pgha.adapters.etcd import EtcdStore
+    from pgha.adapters.etcd_room import rooms
+    from pgha.ops.host_health import StoreRoom
     from pgha.ports import StoreDown
 
     now, store = clock(), EtcdStore(target.store, clock())
     try:
-        return store.kept_revisions(records.prefix(target.cluster), deadline_s=now.now_s() + within_s)
+        kept = store.kept_revisions(records.prefix(target.cluster), deadline_s=now.now_s() + within_s)
     except StoreDown:
-        return 0
+        kept = 0
     finally:
         store.close()
+    return StoreRoom(kept, rooms(target.store, within_s=within_s))
 
 
 def open_members(inventory: Inventory, access: nodefile.StoreAccess) -> StoreMembers:

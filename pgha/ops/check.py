@@ -83,10 +83,10 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """At the store of a cluster that is there already. kept: its revisions if it has never forgotten one, else 0."""
+    """At the store of a cluster that is there already, and at the room that it has."""
 
     gather: Callable[[], status.Seen]
-    kept: Callable[[], int]
+    room: Callable[[], host_health.StoreRoom]
 
 
 def check(inventory: Inventory, distant: Distant, looks: Looks, progress: Progress, flags: str = "") -> Checked:
@@ -103,7 +103,7 @@ def check(inventory: Inventory, distant: Distant, looks: Looks, progress: Progre
         warnings += now.notes if now.exit != Exit.OK else ()
         state = now.sentence()
         running = {name: remotes[name] for name, one in seen.items() if one.marker}
-        findings = _health(running, seen, verdict.bin_dir, distant, store, looks.kept(), flags)
+        findings = _health(running, seen, verdict.bin_dir, distant, store, looks.room(), flags)
         code = code if problems else now.exit or (Exit.DEGRADED if findings else Exit.OK)
     for remote in remotes.values():
         remote.close()
@@ -118,7 +118,7 @@ def _health(
     bin_dir: str,
     distant: Distant,
     store: status.Seen,
-    kept: int,
+    room: host_health.StoreRoom,
     flags: str,
 ) -> list[Finding]:
     """Of a running cluster; a host that gives no whole answer is a finding too."""
@@ -132,7 +132,7 @@ def _health(
     silent = [Finding(f"{e.what}: {e.because}", e.next_step) for e in answers.values() if isinstance(e, PghaError)]
     settings = store.records.settings
     durability = settings.durability if settings is not None else "quorum"
-    return [*silent, *host_health.findings(whole, store.health, flags, durability, kept=kept)]
+    return [*silent, *host_health.findings(whole, store.health, flags, durability, room=room)]
 
 
 def _flat(problems: list[PghaError]) -> list[PghaError]:

@@ -14,14 +14,15 @@ from pgha.errors import RolledBack
 from pgha.host import Remote
 from pgha.ops import host_nodes as places
 from pgha.ops.host_nodes import HostNode
-from pgha.ports import StoreHealth
+from pgha.ports import MemberRoom, StoreHealth
 
 LOOK_S = 20.0
 CERTIFICATE_DAYS = 30
 FREE_PERCENT, FREE_KB = 10, 1 << 20
 SLOT_BYTES = 1 << 30
 KEPT_REVISIONS = 100_000  # two thirds of a day of three nodes' heartbeats: whoever compacts at all has done so
-STORE_BYTES = 3 << 29  # three quarters of etcd's default quota of 2 GB
+QUOTA_BYTES = 2 << 30  # etcd's own, unless it says otherwise
+QUOTA_PERCENT = 75
 # $1 the directory of certificates, $2 the member's unit; then the places that must have room.
 SCRIPT = r"""
 certs=$1 unit=$2; shift 2
@@ -103,9 +104,18 @@ def _parsed(text: str) -> Mapping[str, object] | None:
     return body if isinstance(body, dict) else None
 
 
-def findings(seen: Sequence[Health], store: StoreHealth, flags: str, durability: str, *, kept: int) -> list[Finding]:
-    """Of all hosts and the store. flags: what a suggested command needs to find this cluster. kept: the revisions of a
-    store that has never forgotten one, else 0."""
+@dataclass(frozen=True, slots=True)
+class StoreRoom:
+    """kept: the revisions of a store that has never forgotten one, else 0. members: by endpoint, of those who tell."""
+
+    kept: int = 0
+    members: Mapping[str, MemberRoom] = field(default_factory=dict)
+
+
+def findings(
+    seen: Sequence[Health], store: StoreHealth, flags: str, durability: str, *, room: StoreRoom
+) -> list[Finding]:
+    """Of all hosts and the store. flags: what a suggested command needs to find this cluster."""
     found: list[Finding] = []
     for one in seen:
         found += _room(one)
@@ -117,9 +127,11 @@ def findings(seen: Sequence[Health], store: StoreHealth, flags: str, durability:
             found += _slots(one)
             found += _archiver(one)
             found += _promises(one, durability)
-    found += _store(store)
-    if kept > KEPT_REVISIONS and not any(one.compacts is False for one in seen):
-        what = f"the store keeps all its {kept} revisions, and will until its space is used up: nothing compacts it"
+    found += _store(store, room.members)
+    if room.kept > KEPT_REVISIONS and not any(one.compacts is False for one in seen):
+        what = (
+            f"the store keeps all its {room.kept} revisions, and will until its space is used up: nothing compacts it"
+        )
         step = "start each etcd with --auto-compaction-mode=periodic --auto-compaction-retention=5m; then defrag"
         found.append(Finding(what, step))
     return list(dict.fromkeys(found))
@@ -198,7 +210,7 @@ def _rows(value: object, width: int) -> Iterator[tuple[object, ...]]:
             yield tuple(row)
 
 
-def _store(store: StoreHealth) -> Iterator[Finding]:
+def _store(store: StoreHealth, rooms: Mapping[str, MemberRoom]) -> Iterator[Finding]:
     for member in store.members:
         where = member.endpoint
         if "NOSPACE" in member.problem:
@@ -206,6 +218,18 @@ def _store(store: StoreHealth) -> Iterator[Finding]:
             yield Finding(f"store member {where} takes no writes: its space is used up (NOSPACE)", fix)
         elif member.reachable and member.problem:
             yield Finding(f"store member {where}: {member.problem}", "look at etcd's log there: pgha logs --since 10m")
-        if member.size_bytes > STORE_BYTES:
-            what = f"store member {where} uses {member.size_bytes >> 20} MB; at 2048 MB etcd takes no writes any more"
-            yield Finding(what, f"etcdctl --endpoints={where} defrag, and see that it compacts")
+        yield from _quota(where, member.size_bytes, rooms.get(where))
+
+
+def _quota(where: str, size: int, room: MemberRoom | None) -> Iterator[Finding]:
+    """etcd counts the file, with its free pages; only defragmenting makes that smaller."""
+    quota = QUOTA_BYTES if room is None else room.quota_bytes
+    if not quota or size * 100 <= quota * QUOTA_PERCENT:
+        return
+    own = "" if room is not None else " (etcd's default; its own it does not tell)"
+    what = f"store member {where} uses {size >> 20} MB; at {quota >> 20} MB{own} etcd takes no writes any more"
+    fix = f"etcdctl --endpoints={where} defrag, and see that it compacts"
+    if room is not None and room.used_bytes * 100 > quota * QUOTA_PERCENT:
+        what += f"; {room.used_bytes >> 20} MB of it are in use"
+        fix = "see that it compacts and who fills it, or start each etcd with a larger --quota-backend-bytes"
+    yield Finding(what, fix)

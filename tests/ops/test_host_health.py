@@ -11,9 +11,9 @@ import pytest
 from pgha.errors import RolledBack
 from pgha.host import Ran
 from pgha.ops import host_health
-from pgha.ops.host_health import Finding, Health
+from pgha.ops.host_health import Finding, Health, StoreRoom
 from pgha.ops.host_nodes import node_of
-from pgha.ports import MemberHealth, StoreHealth
+from pgha.ports import MemberHealth, MemberRoom, StoreHealth
 from tests.ops.host_cases import wanted
 from tests.ops.test_host_fleet import StandIn
 
@@ -33,7 +33,7 @@ def with_sql(**changes: object) -> Health:
 
 
 def found(one: Health, store: StoreHealth = STORE, durability: str = "quorum", kept: int = 0) -> list[Finding]:
-    return host_health.findings([one], store, "-i shop.yaml ", durability, kept=kept)
+    return host_health.findings([one], store, "-i shop.yaml ", durability, room=StoreRoom(kept))
 
 
 def test_nothing_is_said_of_what_is_well() -> None:
@@ -85,6 +85,29 @@ def test_each_thing_is_told_with_the_line_that_puts_it_right(one: Health, what: 
 def test_the_stores_alarms_and_its_size_are_told(member: MemberHealth, what: str) -> None:
     (finding,) = found(FINE, StoreHealth(True, (member,)))
     assert what in finding.what and finding.fix
+
+
+MB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("size_mb", "room", "what", "fix"),
+    [
+        (1700, None, "uses 1700 MB; at 2048 MB (etcd's default; its own it does not tell)", "defrag"),
+        (1700, MemberRoom(8192 * MB), "", ""),
+        (200, MemberRoom(256 * MB, 40 * MB), "uses 200 MB; at 256 MB etcd takes no writes", "defrag"),
+        (200, MemberRoom(256 * MB, 197 * MB), "197 MB of it are in use", "larger --quota-backend-bytes"),
+        (9000, MemberRoom(0), "", ""),
+    ],
+)
+def test_a_members_size_is_held_against_its_own_quota(
+    size_mb: int, room: MemberRoom | None, what: str, fix: str
+) -> None:
+    store = StoreHealth(True, (MemberHealth("m:1", True, size_bytes=size_mb * MB),))
+    rooms = {"m:1": room} if room else {}
+    said = host_health.findings([FINE], store, "", "quorum", room=StoreRoom(0, rooms))
+    assert len(said) == bool(what)
+    assert all(what in one.what and fix in one.fix for one in said)
 
 
 def test_where_nothing_is_promised_nobody_takes_from_it() -> None:
