@@ -296,10 +296,6 @@ class Server(Protocol):
         """Ask for a fast stop; does not wait."""
         ...
 
-    def begin_cut(self) -> None:
-        """Begin to cut the server off, without waiting: `seal` goes on from there."""
-        ...
-
     def seal(self) -> Position | None:
         """Cut the server off and measure (design, 6 "Seal"); None when the state that proves it was not reached."""
         ...

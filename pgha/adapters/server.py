@@ -216,13 +216,9 @@ class PostgresServer:
                 self.files.live_text = ""
                 raise
 
-    def begin_cut(self) -> None:
-        """Empty primary_conninfo, reload."""
-        self._reload(conf.live_conf())
-
     def seal(self) -> Position | None:
-        """Cut off and measured: see `server_seal`."""
-        self.begin_cut()
+        """Cut off (an empty primary_conninfo, reloaded) and measured: see `server_seal`."""
+        self._reload(conf.live_conf())
         return self.sealing.position(self.clock.now_s() + SEAL_S)
 
     def follow(self, holder: str, name: str) -> None:

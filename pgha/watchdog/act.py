@@ -164,12 +164,14 @@ def _went_back(agent: Agent, obs: Observation, position: Position) -> bool:
 
 def unfollow(agent: Agent, obs: Observation) -> None:
     """Cut off and measured, without a seal: nobody is to be followed at this moment. A holder that stops on order may
-    wait for this node's position: it is told first."""
-    order = obs.store.order if obs.store else None
-    if stops_on_order(obs) and order is not None and order.target == agent.node.node:
-        agent.ports.server.begin_cut()
-        agent.publish(obs, Rule.R550_UNFOLLOW, force=True)
-    _measure(agent, obs)
+    wait for the target's position: it is told at once, unless the store has moved on meanwhile."""
+    position, view = _measure(agent, obs), obs.store
+    if position is None or view is None or view.order is None or view.order.target != agent.node.node:
+        return
+    if stops_on_order(obs) and not agent.ports.store.wait(
+        agent.root, view.revision, deadline_s=agent.ports.clock.now_s()
+    ):
+        agent.publish(replace(obs, sealed=position), Rule.R550_UNFOLLOW, force=True)
 
 
 def seal(agent: Agent, obs: Observation) -> None:

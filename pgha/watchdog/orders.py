@@ -20,6 +20,7 @@ EXIT_S = 1.0  # so long a postmaster that has shut down has for its exit
 STOP_S = 8.0
 TARGET_REPLAY_S = 1.0
 SEGMENT_S = 0.5  # so long the target has for its file of the new WAL segment
+USUAL_S = 0.05  # walsenders end sooner than that, as a rule; the store is asked only then
 LOOK_S = 0.005  # between looks at the old server while no hint comes
 OTHERS_FIRST_S = 0.3  # with another voter there, the old primary comes back after the new one is writable
 
@@ -162,10 +163,14 @@ def _await_flush(agent: Agent, order: Order, end: Position) -> bool:
     """
     clock, store = agent.ports.clock, agent.ports.store
     until_s, revision, key = clock.now_s() + TARGET_REPLAY_S, 0, f"{agent.root}members/{order.target}"
+    asks_s = clock.now_s() + USUAL_S
     while clock.now_s() < until_s:
         state = agent.ports.link.state()
         if agent.ports.server.walsenders() == 0 if state.postmaster else state.exit_status == "exit 0":
             return True
+        if clock.now_s() < asks_s:
+            clock.sleep(0.002)
+            continue
         if revision and not store.wait(agent.root, revision, deadline_s=clock.now_s() + LOOK_S):
             continue
         try:

@@ -197,9 +197,6 @@ class SimServer:
             stream = pg.receiver
             pg.later(self.world.span(0.003, 0.025, tail=0.05, upto=1.0), lambda: stream.drop(pg, silently=False))
 
-    def begin_cut(self) -> None:
-        """Nothing yet: `seal` does it all."""
-
     def seal(self) -> Position | None:
         """The state that proves it, or None."""
         until = self.world.now + SEAL_S / self.node.clock.rate

@@ -8,10 +8,12 @@ from typing import cast
 
 import pytest
 
+from pgha.core.decide import Rule
 from pgha.core.model import Copy, Position, Seal
+from pgha.core.observation import Observation
 from pgha.watchdog import act
 from pgha.watchdog.agent import Agent
-from tests.core.builders import but, standby
+from tests.core.builders import NOW, but, order, standby
 from tests.watchdog.test_memory import HERE, PaperKeep, opened
 
 SEALED = Position(5, 1000)
@@ -56,3 +58,31 @@ def test_the_document_holds_the_new_copy_after_a_restart() -> None:
     body: Mapping[str, object] = keep.load()
     copies = body["copies"]
     assert isinstance(copies, list) and [c["id"] for c in copies] == ["a2"]
+
+
+@pytest.mark.parametrize(
+    ("to", "moved", "told"),
+    [("n1", False, True), ("n1", True, False), ("n3", False, False)],
+    ids=["the target", "the target, and the key has moved on", "another standby"],
+)
+def test_only_a_target_that_may_be_waited_for_tells_its_position_at_once(*, to: str, moved: bool, told: bool) -> None:
+    plain, _ = measured(SEALED)
+    stops = order(source="n2", target=to, phase="stopping")
+    left = {"server__receiving": False, "store__order": stops, "order_seen_s": NOW}
+    obs = but(standby(), copy=Copy("n1", plain.memory.add_copy(HERE)), sealed=None, **left)
+    said: list[Position | None] = []
+
+    def wait(_prefix: str, _since: int, *, deadline_s: float) -> bool:
+        assert deadline_s == NOW, "it waits for nothing"
+        return moved
+
+    def publish(seen: Observation, _rule: Rule, *, force: bool) -> None:
+        assert force
+        said.append(seen.sealed)
+
+    ports = SimpleNamespace(
+        server=plain.ports.server, store=SimpleNamespace(wait=wait), clock=SimpleNamespace(now_s=lambda: NOW)
+    )
+    more = {"ports": ports, "publish": publish, "root": "/pgha/shop/", "node": SimpleNamespace(node="n1")}
+    act.unfollow(cast("Agent", SimpleNamespace(**(vars(plain) | more))), obs)
+    assert said == ([SEALED] if told else [])
