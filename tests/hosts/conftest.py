@@ -17,10 +17,12 @@ from tests.hosts import kept, tools
 from tests.hosts.cluster import MADE, HostCluster, writing
 from tests.hosts.lab import Lab, Spec
 from tests.hosts.scenes import NOW, SUPERVISOR
+from tests.hosts.shell import LabError
 from tests.loopback.writing import Writing
 
 NAMES = ("n1", "n2", "n3")
 HERE = Path(__file__).parent
+OPTIONAL = os.environ.get("PGHA_TEST_HOSTS") == "optional"  # a machine that can't make hosts after all is no failure
 BROKEN: list[str] = []  # before which test the cluster did not become whole: the others need not wait
 
 
@@ -68,7 +70,12 @@ def hosted() -> Iterator[HostCluster]:
     lab = Lab(os.environ.get("PGHA_TEST_LAB", "faults"))
     cluster = HostCluster(lab, SUPERVISOR)
     try:
-        lab.up([Spec(name) for name in NAMES])
+        try:
+            lab.up([Spec(name) for name in NAMES])
+        except LabError as e:
+            if not OPTIONAL:
+                raise
+            pytest.skip(f"no hosts can be made here: {e}"[:300])
         MADE.append(cluster)
         print(f"bootstrap of three prepared hosts: {cluster.bootstrap():.1f} s")
         yield cluster
