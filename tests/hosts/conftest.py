@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """PGHA_TEST_REPEAT: each scenario so often, in one lab."""
     times = int(os.environ.get("PGHA_TEST_REPEAT", "1"))
-    if times > 1 and "client" in metafunc.fixturenames:
+    if times > 1 and "hosted" in metafunc.fixturenames:  # also those that make their client themselves
         metafunc.fixturenames.append("again")
         metafunc.parametrize("again", range(times), ids=[f"again{i}" for i in range(times)])
 
