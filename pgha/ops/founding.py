@@ -32,13 +32,22 @@ def _read(run: Run) -> records.Records:
 def _is_ours(run: Run, found: records.Records) -> bool:
     """The store knows this very cluster. Raises Refused when it holds another one of that name, or junk."""
     name = run.inventory.cluster
-    if found.cluster is None and found.revisions:
-        keys = ", ".join(sorted(found.revisions)[:5])
-        raise Refused(f"the store holds keys of {name} without a cluster record", f"keys: {keys}", "use another name")
+    if found.cluster is None and found.revisions.keys() - _told(run):
+        raise _without_record(name, found)
     if found.cluster is not None and found.cluster.ident != run.ready.marker.ident:
         why = f"its ident is {found.cluster.ident}, ours would be {run.ready.marker.ident}"
         raise Refused(f"the store already holds another cluster {name}", why, "use another name or another store")
     return found.cluster is not None
+
+
+def _told(run: Run) -> set[str]:
+    """A watchdog that runs writes its own member key into any store of its name, also into one that was emptied."""
+    return {f"members/{node.name}" for node in run.inventory.nodes}
+
+
+def _without_record(name: str, found: records.Records) -> Refused:
+    keys = ", ".join(sorted(found.revisions)[:5])
+    return Refused(f"the store holds keys of {name} without a cluster record", f"keys: {keys}", "use another name")
 
 
 def first_data(run: Run) -> None:
@@ -47,7 +56,8 @@ def first_data(run: Run) -> None:
     Raises Refused when store and nodes do not fit together, OutcomeUnknown.
     """
     run.doing = "making the first data directory"
-    if _is_ours(run, _read(run)):
+    found = _read(run)
+    if _is_ours(run, found):
         run.progress.step("", "the store knows this cluster already")
         _remember_others(run)
         return
@@ -64,8 +74,10 @@ def first_data(run: Run) -> None:
         _remember_others(run)
         _register(run, key, system)
         return
-    if any(name != first.name for name in with_data):
-        why = f"the store is empty, {', '.join(with_data)} hold data: that is no new cluster"
+    if found.revisions and not with_data:
+        raise _without_record(run.inventory.cluster, found)
+    if found.revisions or any(name != first.name for name in with_data):
+        why = f"the store has no cluster record, {', '.join(with_data)} hold data: that is no new cluster"
         step = f"bring the old store back; if it is lost for good: {run.target.command('bootstrap --new-store')}"
         raise Refused("data without a cluster record", why, step)
     copy, system = _resume_data(run, first) if with_data else _make_data(run, first)

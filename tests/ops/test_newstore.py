@@ -128,6 +128,17 @@ def test_a_store_that_still_knows_the_cluster_is_left_alone(machine: Machine) ->
     assert machine.found().revisions == before
 
 
+def test_what_a_watchdog_tells_of_itself_does_not_make_an_empty_store_a_known_one(machine: Machine) -> None:
+    """Its agent runs on, and had told its state before the command looked."""
+    told = "/pgha/shop/members/n1"
+    value = machine.store.read(told, deadline_s=machine.clock.now + 1).entries.get(told)
+    lose(machine)
+    body = value.value if value else b'{"format": 1, "node": "n1"}'
+    machine.store.commit([], [Write(told, body)], deadline_s=machine.clock.now + 1)
+    machine.bootstrap(NEW)
+    assert machine.found().cluster is not None
+
+
 def test_without_being_asked_an_empty_store_is_no_new_cluster(machine: Machine) -> None:
     lose(machine)
     with pytest.raises(Refused, match="data without a cluster record") as refused:
