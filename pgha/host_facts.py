@@ -81,7 +81,8 @@ class PathFact:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One host. clock_s: its wall clock when asked; postgres: directory to major version; room_kb: free, by mount.
+    """One host. clock_s: its wall clock when asked; postgres: directory to major version; builds: to what
+    a server started from it would name itself; room_kb: free, by mount.
 
     units: name to active state. owners: port to the program that listens, where it could be seen.
     """
@@ -97,6 +98,7 @@ class Facts:
     systemd: bool = False
     apt: bool = False
     postgres: Mapping[str, int] = field(default_factory=dict)
+    builds: Mapping[str, str] = field(default_factory=dict)
     etcd: str = ""
     etcd_version: str = ""
     units: Mapping[str, str] = field(default_factory=dict)
@@ -150,6 +152,7 @@ def parse(text: str) -> Facts:
         systemd=first["manager"] == "systemd",
         apt=bool(first["apt"]),
         postgres={d: int(m[1]) for d, said in _tabbed(parts["postgres"]) if (m := re.search(r"\) (\d+)", said))},
+        builds={d: said.partition(") ")[2] for d, said in _tabbed(parts["postgres"]) if ") " in said},
         etcd=etcd[0][0] if etcd else "",
         etcd_version=etcd[0][1].removeprefix("etcd Version:").strip() if etcd else "",
         units={w[0]: w[2] for line in parts["units"] if len(w := line.split()) > 3},

@@ -42,6 +42,7 @@ COMMANDS = {
     "resume": ("pgha.cli.resume", "End a pause, also one whose holder is gone."),
     "config": ("pgha.cli.config", "Show and change the settings of a running cluster."),
     "restart": ("pgha.cli.restart", "Restart servers: standbys first, the primary last."),
+    "upgrade": ("pgha.cli.upgrade", "Bring PostgreSQL to a newer minor release, node by node."),
     "reload": ("pgha.cli.reload", "Have the servers read their configuration again."),
     "reinit": ("pgha.cli.reinit", "Make a standby's copy anew."),
     "dsn": ("pgha.cli.dsn", "Print the connection string for clients."),

@@ -104,6 +104,7 @@ def check(inventory: Inventory, distant: Distant, looks: Looks, progress: Progre
         state = now.sentence()
         running = {name: remotes[name] for name, one in seen.items() if one.marker}
         findings = _health(running, seen, verdict.bin_dir, distant, store, looks.room(), flags)
+        findings += _behind(store, {name: seen[name].facts.builds.get(verdict.bin_dir, "") for name in running}, flags)
         code = code if problems else now.exit or (Exit.DEGRADED if findings else Exit.OK)
     for remote in remotes.values():
         remote.close()
@@ -135,6 +136,16 @@ def _health(
     return [*silent, *host_health.findings(whole, store.health, flags, durability, room=room)]
 
 
+def _behind(store: status.Seen, builds: Mapping[str, str], flags: str) -> list[Finding]:
+    """Servers that have not been restarted since their packages were replaced."""
+    runs = {name: member.postgres for name, member in store.records.members.items()}
+    return [
+        Finding(f"{name} runs PostgreSQL {runs[name]}, installed is {has}", f"pgha {flags}upgrade --installed")
+        for name, has in builds.items()
+        if has and runs.get(name) and runs[name] != has
+    ]
+
+
 def _flat(problems: list[PghaError]) -> list[PghaError]:
     return [one for p in problems for one in (p.problems if isinstance(p, Findings) else [p])]
 
@@ -143,7 +154,8 @@ def _row(name: str, host: str, one: Seen | None) -> tuple[str, ...]:
     if one is None:
         return (name, host, "not reached", *("-" for _ in COLUMNS[3:]))
     facts = one.facts
-    versions = ", ".join(str(v) for v in sorted(facts.postgres.values())) or "to install"
+    major = ", ".join(str(v) for v in sorted(facts.postgres.values())) or "to install"
+    versions = ", ".join(sorted(b.split()[0] for b in facts.builds.values())) or major
     etcd = (facts.etcd_version or "to install") if one.node.has_etcd else "-"
     free = min(facts.room_kb.values(), default=0) >> 20
     state = "in place" if one.marker else "-"

@@ -22,7 +22,8 @@ def tags(member: Member) -> list[str]:
 
 def remarks(found: records.Records, at: float) -> tuple[str, ...]:
     """Nothing is wrong, and somebody may want to know."""
-    said = []
+    said = [_differ(found, "PostgreSQL", "postgres"), _differ(found, "pgha", "version")]
+    said = [sentence for sentence in said if sentence]
     for name, member in sorted(found.members.items()):
         said += [f"{name} waits for a restart: {p} {now} -> {new}" for p, (now, new) in sorted(member.pending.items())]
         measured, ago_s = member.measures, max(0.0, at - member.measures.least_at)
@@ -32,6 +33,20 @@ def remarks(found: records.Records, at: float) -> tuple[str, ...]:
                 f"{name} renewed its lease with {measured.least_s:.1f} s left, {span_text(ago_s)} ago ({times})"
             )
     return tuple(said)
+
+
+def _differ(found: records.Records, what: str, name: str) -> str:
+    """Which nodes run which version of it, when they don't all run the same; "" else."""
+    runs: dict[str, list[str]] = {}
+    for node, member in sorted(found.members.items()):
+        runs.setdefault(str(getattr(member, name)), []).append(node)
+    runs.pop("", None)
+    if len(runs) < 2:
+        return ""
+    short = {version: version.split()[0] for version in runs}
+    shown = short if len(set(short.values())) == len(runs) else {version: version for version in runs}
+    told = "; ".join(f"{shown[version]} on {', '.join(nodes)}" for version, nodes in sorted(runs.items()))
+    return f"several versions of {what} run: {told}"
 
 
 def problems(found: records.Records) -> list[str]:

@@ -166,20 +166,20 @@ def _primary(desk: Desk, seen: Seen, chosen: Plan, journal: Journal) -> float:
         move = switchover.plan(desk.target, seen, chosen.moves_to)
         asked = switchover.ask(desk.store, desk.clock, desk.target, seen, move, asked_by=desk.asked_by)
         journal.turn(chosen.primary, asked.order.ident, epoch=leader.epoch)
-        return _followed(desk, asked)
+        return followed(desk, asked)
     order = Order("restart", "", leader.epoch, chosen.primary, chosen.primary, BUDGET_S, desk.asked_by)
     begun = switchover.at_work(seen, "restart", chosen.primary)
     over = seen.records.rev("request")
     asked = begun or switchover.place(desk.store, desk.clock, desk.target, order, over=over)
     journal.turn(chosen.primary, asked.order.ident, epoch=leader.epoch)
     try:
-        return _followed(desk, asked)
+        return followed(desk, asked)
     except RolledBack as e:
         desk.tell(f"{e.because}: {chosen.primary} was not back soon enough", 0.0)
         return 0.0
 
 
-def _followed(desk: Desk, asked: switchover.Asked) -> float:
+def followed(desk: Desk, asked: switchover.Asked) -> float:
     """To its end, with the time for which nobody could write, as this machine has seen it."""
     stopped: list[float] = []
 

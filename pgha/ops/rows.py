@@ -37,7 +37,7 @@ class Row:
 
     lag_bytes: not flushed by it yet; lag_s: until it has replayed, as the primary measured lately. lease_s: what the
     holder had left of its lease when it reported. near: of the last day, renewals with little left; least_s: the least.
-    pending: parameters that wait for a restart: name, running, coming.
+    pending: parameters that wait for a restart: name, running, coming. postgres, pgha: the versions that run there.
     """
 
     node: str
@@ -57,6 +57,8 @@ class Row:
     least_s: float | None = None
     tags: tuple[str, ...] = ()
     pending: tuple[tuple[str, str, str], ...] = ()
+    postgres: str = ""
+    pgha: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """For JSON: see `ops.status.Status.as_dict`."""
@@ -76,6 +78,8 @@ class Row:
             "host": self.host,
             "tags": list(self.tags),
             "pending_restart": {name: {"running": now, "coming": new} for name, now, new in self.pending},
+            "postgres_version": self.postgres or None,
+            "pgha_version": self.pgha or None,
             "alert": self.alert,
             "problem": self.problem,
         }
@@ -166,6 +170,8 @@ def row_of(ref: NodeRef, seen: Seen, primary: Member | None) -> Row:
         least_s=least_s or None,
         tags=tuple(node_notes.tags(member)),
         pending=tuple((name, now, new) for name, (now, new) in sorted(member.pending.items())),
+        postgres=member.postgres,
+        pgha=member.version,
     )
 
 
