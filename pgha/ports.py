@@ -363,7 +363,8 @@ class Server(Protocol):
         ...
 
     def settle(self, *, primary: bool) -> tuple[str, ...]:
-        """Comfort after a change of role: slots for the members, nothing that holds WAL for ever, old copies away.
+        """Comfort after a change of role: slots for the members, nothing that holds WAL for ever, old copies away, and
+        no word any more of a clone or rewind that failed before.
 
         Gives the names of the directories that are never to be deleted.
         """

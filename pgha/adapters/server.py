@@ -353,4 +353,5 @@ class PostgresServer:
         else:
             self._reload(self.files.live_text.replace(conf.FIRST_SEGMENT, ""))
             self.copies.drop_old()
+        self.jobs.forget()
         return self.copies.kept()

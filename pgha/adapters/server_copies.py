@@ -96,6 +96,11 @@ class Copies:
 
     def new_dir(self, tag: str, locations: Iterable[str] = ()) -> str:
         """A name beside the data directory; leftovers of interrupted clones are removed, there and in tablespaces."""
+        self.drop_unfinished(locations)
+        return f"{self.data}.new-{tag}"
+
+    def drop_unfinished(self, locations: Iterable[str] = ()) -> None:
+        """What interrupted clones left: beside the data directory, and in these and its own tablespaces."""
         for path in self._beside("new"):
             shutil.rmtree(path)
         used = {t for path in (self.data, *self._beside("old"), *self._beside("kept")) for t in _links(path)}
@@ -105,7 +110,6 @@ class Copies:
                 path = os.path.join(place, name)
                 if self._leaf.fullmatch(name) and path not in used:
                     shutil.rmtree(path)
-        return f"{self.data}.new-{tag}"
 
     def swap_in(self, fresh: str, tag: str, keep: str = "") -> None:
         """The fresh directory takes the data directory's name; what was there is kept aside.

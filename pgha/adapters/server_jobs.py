@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from pgha.adapters import server_source
 from pgha.adapters.server_copies import Copies
@@ -42,6 +43,13 @@ class Jobs:
     def rewind(self, holder: str) -> None:
         """Fast stop, pg_rewind in place."""
         self._begin("rewinding", lambda: self._rewind(holder))
+
+    def forget(self) -> None:
+        """The node is where it belongs: what came of earlier jobs is over, and what they left half made goes."""
+        if not self.running:
+            self.failed = ""
+            with suppress(OSError):  # the next clone says so
+                self.copies.drop_unfinished()
 
     def _begin(self, name: str, work: Callable[[], None]) -> None:
         if self.running:

@@ -30,14 +30,14 @@ VOTERS_FIRST_S = 1.0  # after a crash the voters have this long before the serve
 
 
 def nothing(agent: Agent, obs: Observation) -> None:
-    """Comfort only: slots and old copies, once for each role, and when a node or a copy came or was removed."""
+    """Comfort only: slots, old copies, a failed job; once for each role, and when a node or a copy came or went."""
     primary = obs.server.running is Running.PRIMARY
     leader = obs.store.leader if obs.store else None
     streaming = obs.server.receiving and leader is not None and obs.server.position.timeline == leader.epoch
     if obs.store is None or leader is None or not (primary or streaming):
         return
     now = (leader.epoch, primary, frozenset(f"{m.node} {m.data}" for m in obs.store.members.values()))
-    if agent.notes.settled != now:
+    if agent.notes.settled != now or obs.server.job_failed:
         agent.notes.kept = agent.ports.server.settle(primary=primary)
         agent.notes.settled = now
 

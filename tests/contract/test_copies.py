@@ -246,6 +246,16 @@ def test_a_clone_that_is_killed_leaves_the_old_copy_and_the_next_one_clears_up(p
     assert list(pair.spaces.glob("pgha-n1-*")) == [pair.n1.space()]
 
 
+def test_what_a_killed_clone_left_goes_once_the_node_is_well_without_it(pair: SimpleNamespace) -> None:
+    promoted(pair)
+    found = pair.n1.copies.identity()
+    pair.n1.guard.tool = run_and_kill(lambda: any(pair.spaces.glob("pgha-n1-*/PG_*")))
+    assert pair.n1.clone("n2") and pair.n1.beside("new")
+    pair.n1.jobs.forget()
+    assert (pair.n1.jobs.failed, pair.n1.beside("new")) == ("", []) and not list(pair.spaces.glob("pgha-n1-*"))
+    assert pair.n1.copies.identity() == found
+
+
 def test_a_swap_cut_short_between_its_renames_is_finished_by_the_next_agent(
     pair: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

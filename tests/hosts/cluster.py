@@ -32,6 +32,7 @@ PORT = 5432
 LOGS = ("watchdog.log", "guard.log", "postgresql.log")
 BOOTSTRAP_S = 400.0
 PREFIX = f"/pgha/{NAME}/"
+ETCDCTL = 'ETCDCTL_API=3 ETCDCTL_USER="root:$(cat "$0")" exec etcdctl "$@"'
 TLS = {"cacert": "ca.pem", "cert": "client.pem", "key": "client.key"}
 
 MADE: list[HostCluster] = []  # those that are there, for the report of a failed test
@@ -165,9 +166,10 @@ class HostCluster:
         self.await_whole()
 
     def etcdctl(self, node: str, *words: str, stdin: str | None = None, within_s: float = 20.0) -> str:
-        """etcd's own client on a node's console. Raises LabError when it fails."""
+        """etcd's own client on a node's console, as etcd's root. Raises LabError when it fails."""
         tls = [f"--{flag}=/etc/pgha/{NAME}/{name}" for flag, name in TLS.items()]
-        argv = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints={self.lab.host(node).address}:2379", *tls, *words]
+        argv = ["sh", "-c", ETCDCTL, f"/etc/pgha/{NAME}/etcd-root.password", *words]
+        argv[4:4] = [f"--endpoints={self.lab.host(node).address}:2379", *tls]
         return self.lab.host(node).must(argv, stdin=stdin, within_s=within_s)
 
     def etcd_revision(self) -> int:

@@ -42,7 +42,7 @@ class SimServer:
         self._promoting = 0
         self._checkpointing = -1
         self._checkpoints = 0
-        self._job, self._job_failed = "", ""
+        self._job, self.job_failed = "", ""
         self.on_clone: Callable[[DataIdentity], object] = lambda identity: None
 
     def wait(self, low: float, high: float, *, tail: float = 0.0, upto: float = 0.0) -> None:
@@ -65,7 +65,7 @@ class SimServer:
             since_s=guard.started_s,
             exits=guard.exits,
             job=self._job,
-            job_failed=self._job_failed,
+            job_failed=self.job_failed,
             checkpoints=self._checkpoints,
             why=guard.exit_status,
             version="15.18",
@@ -346,18 +346,20 @@ class SimServer:
     def _begin(self, name: str, work: Callable[[], None]) -> None:
         if self._job:
             return
-        self._job, self._job_failed = name, ""
+        self._job, self.job_failed = name, ""
         self.process.spawn(name, lambda: self._run(work))
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
         except (OSError, ValueError, Refused) as e:
-            self._job_failed = str(e)
+            self.job_failed = str(e)
         finally:
             self._job = ""
 
     def settle(self, *, primary: bool) -> tuple[str, ...]:
         """Slots are no matter here."""
+        if not self._job:
+            self.job_failed = ""
         self.wait(0.001, 0.01)
         return ()

@@ -14,6 +14,7 @@ from tests.sim.cluster import Cluster
 from tests.sim.guard import SimKeep
 from tests.sim.node import Node
 from tests.sim.operators import Operators
+from tests.sim.server import SimServer
 
 SEEDS = range(3)
 STEP_S = 0.05
@@ -84,6 +85,19 @@ def handed_over(cluster: Cluster, within_s: float, what: str) -> tuple[Node, Lea
     primary, leader = cluster.primary(), cluster.checks.leader
     assert primary is not None and leader is not None
     return primary, leader
+
+
+@pytest.mark.parametrize("primary", [True, False])
+def test_a_clone_that_failed_is_no_problem_any_more_once_the_node_is_well_without_it(primary: bool) -> None:
+    """As on a node whose data directory could not be read for a while, and was cloned in vain."""
+    cluster, first = healthy(0)
+    node = first if primary else next(n for n in cluster.nodes.values() if n is not first)
+    assert node.agent is not None and node.agent.agent is not None
+    server = node.agent.agent.ports.server
+    assert isinstance(server, SimServer)
+    server.job_failed = "permission denied"
+    await_(cluster, lambda: not server.job_failed and not problem_of(cluster, node), 10.0, "it is over")
+    ended(cluster)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
