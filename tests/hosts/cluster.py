@@ -216,8 +216,10 @@ class HostCluster:
     # -- its processes ---------------------------------------------------------------------------------------
 
     def pids(self, node: str, kind: str) -> list[int]:
-        """The machine's numbers of a node's guard, agent, postmaster or etcd."""
-        return [pid for pid, argv in self.lab.host(node).processes().items() if argv and _kind(argv) == kind]
+        """The machine's numbers of a node's guard, agent (of this cluster alone), postmaster or etcd."""
+        found = {pid: argv for pid, argv in self.lab.host(node).processes().items() if argv and _kind(argv) == kind}
+        own = f"/etc/pgha/{NAME}.json"
+        return [pid for pid, argv in found.items() if kind not in ("guard", "agent") or own in argv]
 
     def servers(self, node: str, title: str = "") -> list[int]:
         """The machine's numbers of the server's processes whose title says so (walsender, checkpointer); all for ""."""

@@ -105,7 +105,7 @@ def test_three_prepared_hosts_are_a_cluster_within_a_minute_and_again_nothing_ch
     assert took_s < BOOTSTRAP_S
     before = {h.name: h.must(["cat", "/var/lib/pgha/shop.journal"]) for h in lab.hosts.values()}
     guards = {name: cluster.pids(name, "guard") for name in lab.hosts}
-    assert all(len(found) == 1 for found in guards.values())
+    assert {len(found) for found in guards.values()} == {1}, guards
     again = cluster.pgha("bootstrap", "-y")
     assert again.code == 0, again.err
     assert before == {h.name: h.must(["cat", "/var/lib/pgha/shop.journal"]) for h in lab.hosts.values()}
