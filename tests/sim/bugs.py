@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pgha import records
-from pgha.core import bids, classify, cover, following, voters
+from pgha.core import bids, classify, cover, following, schedule, voters
 from pgha.core import decide as decide_module
 from pgha.core.decide import Action
 from pgha.core.decide import Rule as Decision
@@ -335,6 +335,28 @@ def _stuck_target() -> Undo:
     return _swap(classify, "given_up", lambda obs, first: ())
 
 
+# -- orders for later ---------------------------------------------------------------------------------------------
+
+
+def _plan_early() -> Undo:
+    """Nobody looks at the clock."""
+    real = schedule.due
+    return _swap(schedule, "due", lambda plans, wall: real([replace(p, at=min(p.at, wall)) for p in plans], wall))
+
+
+def _plan_apart() -> Undo:
+    """An order is given first, and the plan's note of it comes with the next look."""
+    real = SimStore.commit
+
+    def commit(
+        self: SimStore, guards: Sequence[Guard], writes: Sequence[Write], *, deadline_s: float
+    ) -> Committed | Conflict | Unknown:
+        plans = [w for w in writes if "/schedule/" in w.key] if len(writes) > 1 else []
+        return real(self, guards, [w for w in writes if w not in plans], deadline_s=deadline_s)
+
+    return _swap(SimStore, "commit", commit)
+
+
 def _swap_action(action: Action, new: Callable[[Agent, Observation], None]) -> Undo:
     old = act.ACTIONS[action]
     act.ACTIONS[action] = new
@@ -351,6 +373,7 @@ DELUDED = ("delusion", "kill_agent")
 SNARED = ("delusion", "snare")
 YOUNG = ("kill_young", "power")
 LIFTED = ("pause", "stop_agent")
+PLANNED = ("later", "later", "later", "midway", "midway", "vm_pause", "isolate")
 
 BUGS: dict[str, Bug] = {
     "seal_leaks": Bug("a sealed standby goes on receiving", ("I6",), _seal_leaks),
@@ -379,6 +402,8 @@ BUGS: dict[str, Bug] = {
     "stuck_target": Bug(
         "a standby aims for ever at a timeline that was given up", ("I11",), _stuck_target, YOUNG, live=True
     ),
+    "plan_early": Bug("a plan does not wait for its time", ("I14",), _plan_early, PLANNED),
+    "plan_apart": Bug("a plan's order and its note are two commits", ("I14",), _plan_apart, PLANNED),
     "tl_pg": Bug("PostgreSQL chooses the timeline's number", ("I5",), _tl_pg),
 }
 

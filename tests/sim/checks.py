@@ -3,6 +3,7 @@
 I1 quorum durability   I2 acknowledgements never go back   I3 one writer   I4 the lease's end   I5 epochs   I6 seals
 I7 rules in force and `sync`   I8 release only after the end   I9 reasons   I10 no exception in a loop   I11 liveness
 I12 what is lost where nothing is promised, or an operator gave it up, is no more than was said   I13 pause
+I14 orders for later
 
 With an empty `sync` (async) I1 and I7 ask for nothing, I2 for clocks that don't lie.
 strict: nothing is acknowledged by the holder alone.
@@ -22,6 +23,7 @@ from pgha.core.timing import timing_for
 from pgha.errors import Refused
 from pgha.ports import Entry, Guard, ServerTrouble, Write
 from pgha.records import Problem
+from tests.sim.later import PlanChecks
 from tests.sim.operators import broken
 from tests.sim.postgres import Names, Row, State
 from tests.sim.wal import Branch, limit_on
@@ -45,6 +47,7 @@ class Checks:
 
     def __init__(self, world: World, h_s: float, durability: str = "quorum") -> None:
         self.world, self.timing = world, timing_for(h_s)
+        self.plans = PlanChecks(world)
         self.durability = durability
         self.was_async = durability == "async"  # at any time: then a claim may give the promises up
         self.last_sync: dict[int, tuple[Rule, ...]] = {}  # of each epoch
@@ -81,6 +84,7 @@ class Checks:
         revision: int,
     ) -> None:
         """A write took effect."""
+        self.plans.on_landed(sender, writes)
         for write in writes:
             key = write.key.removeprefix(self.root)
             if key == "leader" and write.value is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pgha import records
 from pgha.core.model import Tenure
 from pgha.ports import Write
+from tests.sim import later
 from tests.sim.operators import Operators
 from tests.sim.plan import Fault, Plan
 from tests.sim.store import STORE, Odds
@@ -65,6 +66,7 @@ class Faults:
             "failover": lambda n: self.operators.failover(self.rng, until=self.until),
             "restart": lambda n: self.operators.restart(self.rng),
             "chore": lambda n: self.operators.chore(self.rng),
+            "later": lambda n: self.operators.later(self.rng),
             "config": lambda n: self.operators.config(self.rng),
             "pause": lambda n: self.operators.pause(self.rng),
             "node_order": lambda n: self.operators.node_order(self.rng),
@@ -330,6 +332,7 @@ class Faults:
                 stream.pump()
             node.start_watchdog_after(0.5)
         self.operators.resumes_for_good()
+        later.cancel_all(cluster)
         self.world.trace("-", "HEALED", "")
 
     def _stays_away(self) -> Node | None:

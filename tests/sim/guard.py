@@ -14,6 +14,7 @@ from pgha.core.model import Tenure
 from pgha.errors import Refused
 from pgha.ports import GuardState, ServerStart, ToolResult
 from pgha.watchdog.agent import Agent, Ports
+from tests.sim.later import WALL
 from tests.sim.parameters import SimParameters
 from tests.sim.server import SimServer
 from tests.sim.store import STORE, SimStore
@@ -229,7 +230,7 @@ class AgentProcess(Process):
             server=server,
             parameters=SimParameters(),
             keep=SimKeep(node),
-            wall=lambda: 1.7e9 + world.now,
+            wall=lambda: WALL + world.now,
             new_id=lambda: f"{world.rng.getrandbits(24):06x}",
             new_lock=lambda: Lock(world),
             say=self._say,

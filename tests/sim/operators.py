@@ -15,6 +15,7 @@ from pgha.core import cover
 from pgha.core.chores import OPEN
 from pgha.core.model import Leader, Order, Settings, Tenure
 from pgha.ports import Guard, Write
+from tests.sim import later
 
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
@@ -80,6 +81,11 @@ class Operators:
         entry = self.store.keys.entries.get(key)
         guard = Guard(key, entry.revision if entry else 0)
         self.world.after(rng.uniform(*THINKS_S), self._lands, guard, Write(key, records.dump_order(order)))
+
+    def later(self, rng: random.Random) -> None:
+        """An order for a moment from now."""
+        self.count += 1
+        later.lay(self.cluster, f"p{self.count}", rng)
 
     def pause(self, rng: random.Random) -> None:
         """For a while; perhaps it is resumed before its time."""

@@ -39,7 +39,7 @@ KINDS = (
     "delusion",
     "snare",
 )
-BY_WORD = ("failover", "config", "restart", "chore")  # drawn by no seed: what an operator's word changes
+BY_WORD = ("failover", "config", "restart", "chore", "later")  # drawn by no seed: what an operator's word changes
 REJOINS = ("kill_server", "kill_postmaster", "kill_rewinder")  # the last one is drawn by no seed
 LYING = ("clock_jump", "delusion", "snare")
 DURABILITIES = ("quorum", "strict", "async")

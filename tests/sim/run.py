@@ -25,7 +25,7 @@ QUIET_S = 30.0
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """failed: (invariant, what), None when all held. simulated_s: how much time passed in the run. rules: of the
-    decision table, by which some node decided."""
+    decision table, by which some node decided. plans: how the orders for later ended that were not taken back."""
 
     plan: Plan
     failed: tuple[str, str] | None
@@ -37,6 +37,7 @@ class Verdict:
     tail: tuple[str, ...]
     rules: frozenset[str]
     recovered_s: float
+    plans: tuple[str, ...] = ()
     bug: str = ""
     live: bool = True
 
@@ -101,6 +102,7 @@ def play(plan: Plan, *, bug: str = "", echo: Callable[[str], None] | None = None
             tail=tuple(world.tail),
             rules=frozenset(cluster.checks.rules),
             recovered_s=recovered_s,
+            plans=tuple(plan.phase for plan in cluster.checks.plans.known.values()),
             bug=bug,
             live=live,
         )

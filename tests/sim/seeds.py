@@ -24,6 +24,11 @@ ORDERS = (
     "stop_agent",
 )
 
+PLANNED = (
+    *("later", "later", "later", "later", "node_order", "switchover", "pause", "kill_server", "kill_agent"),
+    *("power", "midway", "stop_agent", "vm_pause", "isolate", "unknown"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -53,7 +58,8 @@ CHANGED = Group("changed", 15, CHANGING)
 LOST = Group("lost", 15, LOSING)
 REJOINED = Group("rejoined", 20, REJOINS, live=False)  # liveness apart: who crashes so often waits for its next start
 ORDERED = Group("ordered", 15, ORDERS)
-GROUPS = (DRAWN, STRICT, ASYNC, CHANGED, LOST, REJOINED, ORDERED)
+LATER = Group("later", 15, PLANNED)
+GROUPS = (DRAWN, STRICT, ASYNC, CHANGED, LOST, REJOINED, ORDERED, LATER)
 
 
 def spread() -> Iterator[tuple[Group, int]]:

@@ -16,7 +16,7 @@ from pgha.core.decide import Rule
 from tests.sim.plan import DURABILITIES, KINDS, Plan, draw
 from tests.sim.run import Verdict, play
 
-CHANGING = (*KINDS, "config", "config", "failover")
+CHANGING = (*KINDS, "config", "config", "failover", "later", "later")
 TOLD_S = 60.0
 
 

@@ -9,11 +9,11 @@ from pgha.core.planned import OPEN, Planned
 from pgha.ports import Guard, Write
 from pgha.records_schedule import dump_planned, parse_planned
 from tests.sim.cluster import Cluster
+from tests.sim.later import WALL
 from tests.sim.test_again_and_again import await_, ended, healthy
 
 SEEDS = range(3)
 KEY = f"{records.prefix('sim')}schedule/p1"
-WALL = 1.7e9  # of the simulated nodes, when the world begins
 
 
 def lay(cluster: Cluster, plan: Planned) -> None:
