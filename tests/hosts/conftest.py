@@ -5,6 +5,7 @@ Each test begins with everything up and the network whole. A scenario's outcome 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ def hosted() -> Iterator[HostCluster]:
     try:
         try:
             lab.up([Spec(name) for name in NAMES])
-        except LabError as e:
+        except (LabError, OSError) as e:
             if not OPTIONAL:
                 raise
             pytest.skip(f"no hosts can be made here: {e}"[:300])
@@ -80,9 +81,10 @@ def hosted() -> Iterator[HostCluster]:
         print(f"bootstrap of three prepared hosts: {cluster.bootstrap():.1f} s")
         yield cluster
     finally:
-        MADE.clear()
         cluster.close()
-        lab.down()
+        with contextlib.suppress(*(() if MADE else (LabError, OSError))):  # what could not be made
+            lab.down()
+        MADE.clear()
 
 
 @pytest.fixture
