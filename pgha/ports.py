@@ -188,6 +188,7 @@ class GuardState:
     started_s: when the present postmaster was started (BOOTTIME), 0.0 when none.
     exits: how often a postmaster has exited in this life of the guard.
     exit_status: wait status text of the last exit, "" when none ("exit 0", "signal 9").
+    child: the server is the guard's child and ends with it; False for one that was taken over as it ran.
     """
 
     incarnation: str
@@ -196,6 +197,7 @@ class GuardState:
     started_s: float = 0.0
     exits: int = 0
     exit_status: str = ""
+    child: bool = True
 
 
 @dataclass(frozen=True, slots=True)

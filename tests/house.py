@@ -47,7 +47,7 @@ GUARD_KNOWS = ("pgha.watchdog.guard*", "pgha.watchdog", "pgha.errors.*")
 _ADAPTERS = "adapters/*.py"
 _LOCAL = ("adapters/local*.py", "adapters/binaries.py", "adapters/journal.py", *GUARD, "watchdog/main.py")
 # An operator's move waits, with a deadline.
-_MOVES = ("switchover", "status", "bootstrap", "procs", "demo", "drill*", "logs", "founding")
+_MOVES = ("switchover", "status", "bootstrap", "procs", "demo", "drill*", "logs", "founding", "giving_back")
 _WAITING = tuple(f"ops/{n}.py" for n in _MOVES)
 _LINK = "watchdog/link.py"  # the agent's end of the pipe to its guard
 _CLOCKED = (_ADAPTERS, *GUARD, _LINK, "watchdog/main.py", "watchdog/agent_main.py", "cli/*.py", *_PROCESSES, *_WAITING)
@@ -59,7 +59,7 @@ _CHANCE = (
     *(
         f"ops/{n}.py"
         for n in (
-            *("etcd_changes", "fleet", "founding", "host_fleet"),
+            *("adopting", "etcd_changes", "fleet", "founding", "host_fleet"),
             *("newdata", "newstore", "node_orders", "parameters", "restart_journal", "scheduling", "switchover"),
         )
     ),

@@ -124,6 +124,8 @@ class ServerFiles:
         """Everything that makes a start a sealed one (design, 5 "every start is sealed")."""
         self.live_text = ""
         self.write_live(conf.live_conf())
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self.node.state_dir}/{conf.ADOPTED}")
         for path, text in self._texts().items():
             replace_file(path, text, 0o600)
         os.makedirs(self.node.socket_dir, mode=0o755, exist_ok=True)
@@ -140,7 +142,10 @@ class ServerFiles:
     def _texts(self) -> Mapping[str, bytes]:
         """What the node file makes of the configuration, by path."""
         user, state = pwd.getpwuid(os.geteuid()).pw_name, self.node.state_dir
+        adopted = f"{state}/{conf.ADOPTED}"
+        runs_by = {adopted: conf.main_conf(self.node, running=True).encode()} if os.path.exists(adopted) else {}
         return {
+            **runs_by,
             f"{state}/{conf.MAIN}": conf.main_conf(self.node).encode(),
             f"{state}/pg_hba.conf": conf.hba_conf(self.node).encode(),
             f"{state}/pg_ident.conf": conf.ident_conf(self.node, user).encode(),

@@ -80,7 +80,7 @@ def destroy(
         return
     for name, where in moved.items():
         print(f"{name}: data " + (where or "were moved away before"))
-    if keep_postgres:
+    if keep_postgres and not chosen.as_they_run:
         print(f"PostgreSQL runs as postgresql-{chosen.cluster}.service; the way back: {target.command(BACK)}")
 
 

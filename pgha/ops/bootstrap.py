@@ -5,36 +5,43 @@ The steps speak to `Fleet`, `Host` and `ports.Store`: nodes on this machine and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pgha import nodefile
 from pgha.errors import Exit, PghaError, RolledBack
-from pgha.ops import etcd_changes, etcd_members, newdata, newstore, status, store_login
+from pgha.ops import adopting, etcd_changes, etcd_members, newdata, newstore, status, store_login
 from pgha.ops.bootstrap_run import Machine, Options, Outcome, Run
 from pgha.ops.fleet import Fleet, Place
 from pgha.ops.founding import first_data
 from pgha.ops.host_fleet import HostFleet
 from pgha.ops.local_fleet import LocalFleet
+from pgha.ops.node_files import node_file_of
 from pgha.ops.preflight import preflight
 from pgha.ops.progress import Progress
-from pgha.ops.target import from_inventory, node_store_access, store_access
+from pgha.ops.target import from_inventory, store_access
 
 if TYPE_CHECKING:
-    from pgha.inventory import Inventory, NodeSpec
+    from pgha.inventory import Inventory
 
 LOOK_S = 0.2
 
 
-def fleet_of(inventory: Inventory, machine: Machine, options: Options, progress: Progress) -> Fleet:
-    """Look at the nodes' machines: past preflight, nothing changed. Raises Findings, or the only problem."""
+def fleet_of(
+    inventory: Inventory, machine: Machine, options: Options, progress: Progress, *, adopt: bool = False
+) -> Fleet:
+    """Look at the nodes' machines: past preflight, nothing changed. Raises Findings, or the only problem.
+
+    adopt: servers that run there already are to be taken over.
+    """
     if inventory.local is not None:
-        ready = preflight(inventory, machine.host, machine.binaries, python=machine.python, demo=options.demo)
+        python, demo = machine.python, options.demo
+        ready = preflight(inventory, machine.host, machine.binaries, python=python, demo=demo, adopt=adopt)
         files, every_s = dict(options.files), options.restart_every_s
         return LocalFleet(ready, machine.host, machine.keep, progress, machine.python, files, every_s)
     assert machine.distant is not None, "the CLI gives it"
-    return HostFleet.look(inventory, machine.distant, progress)
+    return HostFleet.look(inventory, machine.distant, progress, adopt=adopt)
 
 
 def bootstrap(
@@ -59,7 +66,8 @@ def bootstrap(
             run.store = machine.open_store(store_access(inventory))
             if options.new_store:
                 newstore.clear_the_way(run)
-            for step in (_passwords, _etcd, first_data, _node_files, _start, _tighten):
+            begin = adopting.take if options.adopt is not None else first_data
+            for step in (_passwords, _etcd, begin, _node_files, _start, _tighten):
                 step(run)
         run.doing = "waiting for the cluster to become healthy"
         found = _await_healthy(run)
@@ -122,32 +130,9 @@ def _passwords(run: Run) -> None:
 
 def _node_files(run: Run) -> None:
     run.doing = "writing the node files"
-    peers = {n.name: nodefile.Peer(n.host, n.port) for n in run.ready.nodes}
-    specs: Mapping[str, NodeSpec] = {n.name: n for n in run.inventory.nodes}
 
     def put(node: Place) -> None:
-        spec = specs[node.name]
-        text = nodefile.dump(
-            nodefile.NodeFile(
-                cluster=run.inventory.cluster,
-                node=node.name,
-                state_dir=node.state_dir,
-                data_dir=node.data_dir,
-                socket_dir=node.socket_dir,
-                bin_dir=run.ready.bin_dir,
-                store=node_store_access(run.inventory),
-                nodes=peers,
-                replication_user=newdata.REPLICATION_USER,
-                priority=spec.priority,
-                nofailover=spec.nofailover,
-                nosync=spec.nosync,
-                clonefrom=spec.clonefrom,
-                noloadbalance=spec.noloadbalance,
-                parameters=dict(run.inventory.postgres.parameters),
-                hba=tuple(run.inventory.postgres.hba),
-                tls=run.fleet.server_tls(node),
-            )
-        )
+        text = nodefile.dump(node_file_of(run, node))
         if run.fleet.put_node_file(node, text):
             run.progress.step(node.name, "node file written")
 
@@ -213,7 +198,8 @@ def _await_healthy(run: Run) -> status.Status:
     while True:
         seen = status.gather(run.store, clock, run.inventory.cluster, timeout_s=2.0)
         found = status.judge(run.target, seen)
-        if found.exit == Exit.OK:
+        alone = run.options.adopt is not None and len(run.inventory.nodes) == 1
+        if found.exit == Exit.OK or (alone and found.exit == Exit.DEGRADED):
             return found
         if found.sentence() != told:
             told = found.sentence()

@@ -18,6 +18,7 @@ from pgha.ports import Clock, Keep, Store, StoreMembers
 
 if TYPE_CHECKING:
     from pgha.inventory import Inventory
+    from pgha.ops.adoption import Looked
 
 HEALTHY_S = 60.0
 
@@ -46,6 +47,7 @@ class Options:
     """app: a login role with a database of its own; wal_segment_mb for initdb; restart_every_s of the restarter.
 
     new_store: the former one is lost for good; accept_loss: also where a node's data are missing (`ops.newstore`).
+    adopt: running servers that are taken over.
     files: name to text, written into the cluster's directory once it is ours. demo: it may be thrown away as a whole.
     again: the command that goes on after an interruption. flags: what a suggested command needs to find this cluster.
     """
@@ -59,6 +61,7 @@ class Options:
     flags: str = ""
     healthy_s: float = HEALTHY_S
     new_store: bool = False
+    adopt: Looked | None = None
     accept_loss: bool = False
 
 

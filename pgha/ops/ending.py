@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pgha import records
 from pgha.core.model import Tenure
 from pgha.errors import Exit, OutcomeUnknown, PghaError, Refused, StoreUnreachable, Unreachable, UsageError
-from pgha.ops import status
+from pgha.ops import giving_back, status
 from pgha.ops.leavers import Leavers
 from pgha.ops.leaving import Leaver
 from pgha.ops.progress import Progress
@@ -31,7 +31,10 @@ BATCH = 50  # keys of one transaction; etcd takes 128 operations
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """primary: the node whose server stops last, "" when there is none. store_down: why the prefix can't be removed."""
+    """primary: the node whose server stops last, "" when there is none. store_down: why the prefix can't be removed.
+
+    as_they_run: pgha has started none of the servers (bootstrap --adopt): they are left without a stop.
+    """
 
     cluster: str
     primary: str
@@ -39,12 +42,15 @@ class Plan:
     gone: tuple[str, ...]
     keep_postgres: bool
     store_down: str
+    as_they_run: bool = False
 
     def lines(self) -> list[str]:
         """What the operator reads before he types the cluster's name."""
         kept = "pgha alone" if self.keep_postgres else "all of it"
         page = [f"plan: destroy cluster {self.cluster}, {kept}: {', '.join(self.nodes)}"]
-        if self.keep_postgres:
+        if self.as_they_run:
+            page.append("  no server is stopped or restarted: they stand alone again, with their own configuration")
+        elif self.keep_postgres:
             page.append(
                 f"  PostgreSQL is stopped once, then runs under systemd: {self.primary} takes writes, the others follow"
             )
@@ -70,7 +76,8 @@ def plan(target: Target, seen: Seen, inventory: Inventory, gone: Sequence[str], 
     primary = None if seen.down else status.primary_of(seen)
     leader = seen.records.leader
     name = primary.node if primary else leader.holder.node if leader else ""
-    if keep_postgres:
+    as_they_run = keep_postgres and not seen.down and giving_back.are_as_taken_over(seen.records.members.values())
+    if keep_postgres and not as_they_run:
         if inventory.local is not None:
             raise Refused("--keep-postgres is for hosts", f"{inventory.cluster} is processes of this machine")
         halted = leader is not None and leader.tenure is Tenure.RELEASED and leader.clean
@@ -79,7 +86,7 @@ def plan(target: Target, seen: Seen, inventory: Inventory, gone: Sequence[str], 
                 raise _no_primary(target)
             name = ""  # an earlier run may have got further: the hosts tell
     left = tuple(n for n in known if n not in gone)
-    return Plan(inventory.cluster, name, left, tuple(gone), keep_postgres, seen.down)
+    return Plan(inventory.cluster, name, left, tuple(gone), keep_postgres, seen.down, as_they_run)
 
 
 def _no_primary(target: Target) -> Refused:
@@ -111,9 +118,9 @@ def destroy(
     run = _Run(target, chosen, leavers, progress)
     try:
         with leavers.hold():
-            moved = _end_nodes(run, clear, stamp)
+            moved = (_leave_nodes if chosen.as_they_run else _end_nodes)(run, clear, stamp)
         run.doing = "moving the cluster's directory"
-        place = leavers.end_place(stamp)
+        place = "" if chosen.as_they_run else leavers.end_place(stamp)
     except KeyboardInterrupt:
         state = f"interrupted while {run.doing}; what is done stays"
         flag = " --keep-postgres" if chosen.keep_postgres else ""
@@ -151,6 +158,25 @@ def _end_nodes(run: _Run, clear: Callable[[], int], stamp: str) -> Mapping[str, 
     if chosen.keep_postgres:
         return each(found, lambda _name, one: _forget(one, stamp))
     return each(found, lambda _name, one: one.put_away(stamp))
+
+
+def _leave_nodes(run: _Run, clear: Callable[[], int], stamp: str) -> Mapping[str, str]:
+    """Watchdogs leave, the primary's last; then each server has its own files again, the primary's first."""
+    chosen, found = run.chosen, run.leavers.found
+    first = {name: one for name, one in found.items() if name == chosen.primary}
+    others = {name: one for name, one in found.items() if name not in first}
+    run.doing = "letting the servers go"
+    for some in (others, first):
+        each(some, lambda _name, one: one.leave())
+    for some in (first, others):
+        each(some, lambda _name, one: one.give_back(chosen.primary))
+    each(found, lambda _name, one: one.clean_up(chosen.primary))
+    run.doing = "clearing the store"
+    run.progress.step("", f"{clear()} keys of {chosen.cluster} removed from the store")
+    run.leavers.end_restarter()
+    run.doing = "stopping etcd"
+    each(found, lambda _name, one: one.stop_member())
+    return each(found, lambda _name, one: _forget(one, stamp))
 
 
 def _forget(one: Leaver, stamp: str) -> str:

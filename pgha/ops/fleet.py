@@ -116,7 +116,8 @@ class Place(Protocol):
 class Ready:
     """What preflight found out. marker: the place's, or a new one that is not written yet (`fresh`).
 
-    etcd: its program, "" when no node has a member. warnings: nothing to refuse for, but to be said.
+    etcd: its program, "" when no node has a member. warnings: nothing to refuse for, but to be said. adopts: data of
+    nodes were there before the cluster.
     """
 
     nodes: tuple[Place, ...]
@@ -125,6 +126,7 @@ class Ready:
     marker: Marker
     fresh: bool
     warnings: tuple[str, ...] = ()
+    adopts: bool = False
 
 
 def is_read(host: Host, node: Place, text: str) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from pgha import records
 from pgha.core.model import Cluster, Copy, Leader, Position, Rule, Settings, Tenure
@@ -50,6 +52,11 @@ def _without_record(name: str, found: records.Records) -> Refused:
     return Refused(f"the store holds keys of {name} without a cluster record", f"keys: {keys}", "use another name")
 
 
+def is_registered(run: Run) -> bool:
+    """The store knows this very cluster. Raises Refused, StoreUnreachable."""
+    return _is_ours(run, _read(run))
+
+
 def first_data(run: Run) -> None:
     """The cluster is registered in the store, with the data that its first node has; done already: nothing.
 
@@ -59,7 +66,7 @@ def first_data(run: Run) -> None:
     found = _read(run)
     if _is_ours(run, found):
         run.progress.step("", "the store knows this cluster already")
-        _remember_others(run)
+        remember_others(run)
         return
     with_data: list[str] = []
 
@@ -71,8 +78,8 @@ def first_data(run: Run) -> None:
     first = run.first
     if run.options.new_store and with_data:
         system, key = newstore.remembered(run, with_data)
-        _remember_others(run)
-        _register(run, key, system)
+        remember_others(run)
+        register(run, key, system)
         return
     if found.revisions and not with_data:
         raise _without_record(run.inventory.cluster, found)
@@ -81,8 +88,8 @@ def first_data(run: Run) -> None:
         step = f"bring the old store back; if it is lost for good: {run.target.command('bootstrap --new-store')}"
         raise Refused("data without a cluster record", why, step)
     copy, system = _resume_data(run, first) if with_data else _make_data(run, first)
-    _remember_others(run)
-    _register(run, first_leader(copy), system)
+    remember_others(run)
+    register(run, first_leader(copy), system)
 
 
 def _make_data(run: Run, node: Place) -> tuple[Copy, str]:
@@ -117,7 +124,9 @@ def _resume_data(run: Run, node: Place) -> tuple[Copy, str]:
     return Copy(node.name, str(data["id"])), system
 
 
-def _remember_others(run: Run) -> None:
+def remember_others(run: Run) -> None:
+    """The nodes without data know their cluster."""
+
     def remember(node: Place) -> None:
         keep = run.fleet.keep(node)
         if not keep.load():
@@ -140,13 +149,14 @@ def first_leader(copy: Copy) -> Leader:
     )
 
 
-def _register(run: Run, key: Leader, system: str) -> None:
-    """The three keys of a new cluster in one create-only commit."""
+def register(run: Run, key: Leader, system: str, parameters: Mapping[str, str] = MappingProxyType({})) -> None:
+    """The three keys of a new cluster in one create-only commit. parameters: PostgreSQL's, for its settings."""
     run.doing = "registering the cluster in the store"
     root, ha = records.prefix(run.inventory.cluster), run.inventory.ha
+    settings = Settings(1, ha.failover_after_s, ha.durability, ha.copies, ha.max_lag, parameters)
     values = {
         "cluster": records.dump_cluster(Cluster(run.ready.marker.ident, system, round(time.time(), 3))),
-        "config": records.dump_settings(Settings(1, ha.failover_after_s, ha.durability, ha.copies, ha.max_lag)),
+        "config": records.dump_settings(settings),
         "leader": records.dump_leader(key),
     }
     guards = [Guard(root + key, 0) for key in values]

@@ -135,10 +135,10 @@ class HostFleet:
         )
 
     @classmethod
-    def look(cls, inventory: Inventory, distant: Distant, progress: Progress) -> HostFleet:
+    def look(cls, inventory: Inventory, distant: Distant, progress: Progress, *, adopt: bool = False) -> HostFleet:
         """Past preflight. Raises Findings (or the only problem) with everything that is in the way on all hosts."""
         remotes, seen, problems = look_at_all(inventory, distant, progress)
-        verdict = host_preflight.judge(inventory, seen)
+        verdict = host_preflight.judge(inventory, seen, adopt=adopt)
         between, unsure = host_reach.unreachable(remotes, seen, inventory.etcd.endpoints)
         verdict = replace(verdict, warnings=(*verdict.warnings, *unsure))
         try:

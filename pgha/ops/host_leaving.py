@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pgha import nodefile
 from pgha.errors import OutcomeUnknown
 from pgha.host import Ran
+from pgha.ops import giving_back, host_plain
 from pgha.ops import host_nodes as places
-from pgha.ops import host_plain
 from pgha.ops.host_steps import COMMAND_S, NO_CLUSTER, HostSteps, must
 from pgha.ops.leaving import aside
 from pgha.ops.progress import Progress
@@ -108,6 +108,32 @@ class HostLeaver:
         node = nodefile.parse(text)
         said = host_plain.run_plainly(self._steps, node, primary)
         self._told("plain", said)
+
+    def leave(self) -> None:
+        """The cron line first."""
+        node = self._node
+        self._run("rm", "-f", "--", node.cron_path)
+        argv = [*node.watchdog_argv(), "--leave", "--within", str(STOP_S)]
+        if self._steps.is_running():
+            must(self._steps.user.run(argv, timeout_s=STOP_S + 10.0), f"the watchdog of {self.name} did not leave")
+        self._drop_unit(node.unit)
+        self._told("leave", "watchdog gone, the server runs on")
+
+    def give_back(self, primary: str) -> None:
+        """See `ops.giving_back`."""
+        file = self._file()
+        if file is not None:
+            self._told("back", giving_back.give_back(self._steps.user, file, primary=self.name == primary))
+
+    def clean_up(self, primary: str) -> None:
+        """See `ops.giving_back`."""
+        file = self._file()
+        if file is not None:
+            giving_back.clean_up(self._steps.user, file, primary=self.name == primary)
+
+    def _file(self) -> nodefile.NodeFile | None:
+        text = self._steps.root.read(self._node.node_file_path)
+        return nodefile.parse(text) if text is not None else None
 
     def put_away(self, stamp: str) -> str:
         """Directories first, the node file last: until then the host is still known to have the node."""

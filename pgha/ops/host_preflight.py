@@ -53,8 +53,8 @@ class Verdict:
     etcd: str
 
 
-def judge(inventory: Inventory, seen: Mapping[str, Seen]) -> Verdict:
-    """All findings of all hosts."""
+def judge(inventory: Inventory, seen: Mapping[str, Seen], *, adopt: bool = False) -> Verdict:
+    """All findings of all hosts. adopt: servers that run in data directories are not in the way."""
     version = wanted_version(inventory, seen)
     problems: list[PghaError] = []
     warnings: list[str] = []
@@ -64,7 +64,7 @@ def judge(inventory: Inventory, seen: Mapping[str, Seen]) -> Verdict:
         missing[name] = lacks
         problems += _system(one, lacks)
         problems += _versions(inventory, one, version)
-        problems += _in_the_way(one)
+        problems += _in_the_way(one, adopt=adopt)
         problems += _clock_and_room(one)
         warnings += _warnings(one)
     problems += _same_host(seen)
@@ -144,11 +144,13 @@ def _versions(inventory: Inventory, one: Seen, version: int) -> Iterator[PghaErr
         yield Refused(f"{where} has etcd {facts.etcd_version}", why, "install another version of etcd there")
 
 
-def _in_the_way(one: Seen) -> Iterator[PghaError]:
+def _in_the_way(one: Seen, *, adopt: bool) -> Iterator[PghaError]:
     """Ports and places that somebody else has. Ours, from an earlier run, are not in the way."""
     node, facts, where = one.node, one.facts, _where(one)
     ours = one.marker is not None
-    ports = {} if ours else {"PostgreSQL": node.port}
+    data = facts.paths.get(node.data_dir)
+    taken_over = adopt and data is not None and not data.empty
+    ports = {} if ours or taken_over else {"PostgreSQL": node.port}
     if node.has_etcd and not ours:
         ports |= {"etcd's clients": node.etcd_client_port, "etcd's members": node.etcd_peer_port}
     for what, port in ports.items():
@@ -158,7 +160,8 @@ def _in_the_way(one: Seen) -> Iterator[PghaError]:
             yield Refused(f"{where}: port {port} for {what} is not free", why, step)
     if ours:
         return
-    places = {node.data_dir: "the data directory", node.dir: "pgha's directory", node.etcd_dir: "etcd's data"}
+    places = {node.dir: "pgha's directory", node.etcd_dir: "etcd's data"}
+    places |= {} if taken_over else {node.data_dir: "the data directory"}
     for path, what in places.items():
         fact = facts.paths.get(path)
         if fact is not None and not fact.empty and not (path == node.dir and fact.entries.strip() == ""):

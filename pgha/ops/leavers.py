@@ -73,12 +73,16 @@ class Leavers:
         """What the nodes shared: the restarter ends, their directory is moved aside; "" where each has its own host."""
         if not self._local or not os.path.isdir(self.root):
             return ""
+        self.end_restarter()
+        self._host.move_dir(self.root, aside(self.root, stamp))
+        return aside(self.root, stamp)
+
+    def end_restarter(self) -> None:
+        """Nothing starts the nodes on this machine any more. Raises OutcomeUnknown."""
         left = end_all([p for p in living() if local_nodes.is_restarter(p, self.root)], timeout_s=TERM_S)
         if left:
             why = f"pid {left[0].pid}"
             raise OutcomeUnknown("the restarter has not ended", why, "the same command, once more")
-        self._host.move_dir(self.root, aside(self.root, stamp))
-        return aside(self.root, stamp)
 
     def close(self) -> None:
         """End the connections."""

@@ -43,6 +43,18 @@ class Leaver(Protocol):
         """After `halt`: its server under systemd alone, writable at every start on the primary, else following it."""
         ...
 
+    def leave(self) -> None:
+        """Nothing restarts it; its watchdog has gone without the server, which was taken over. Raises RolledBack."""
+        ...
+
+    def give_back(self, primary: str) -> None:
+        """After all have left: the server has its own configuration again."""
+        ...
+
+    def clean_up(self, primary: str) -> None:
+        """After all were given back: what pgha has made in the server goes."""
+        ...
+
     def forget(self) -> None:
         """pgha's own files outside the node's directories are removed."""
         ...

@@ -17,7 +17,7 @@ from pgha.ops.fleet import Place, Ready, is_read, note_read
 from pgha.ops.leaving import Leaver
 from pgha.ops.local_leaving import LocalLeaver
 from pgha.ops.local_nodes import MARKER, LocalNode, let_up, sort_out, start
-from pgha.ops.preflight import check_dir
+from pgha.ops.preflight import check_dir, data_names
 from pgha.ops.procs import living
 from pgha.ops.progress import Progress
 from pgha.ops.store_login import Login
@@ -54,7 +54,8 @@ class LocalFleet:
     def lay_out(self) -> None:
         """The directory is looked at once more: preflight did so without holding it."""
         ready, root = self.ready, self._root
-        there = check_dir(root, ready.marker.cluster, self._host.user)
+        spared = data_names(self._nodes) if ready.adopts else frozenset[str]()
+        there = check_dir(root, ready.marker.cluster, self._host.user, spared)
         if there != (None if ready.fresh else ready.marker):
             what = f"another pgha was at work in {root} just now"
             raise Busy(what, "its marker has changed", "run the same command again")

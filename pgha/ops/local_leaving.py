@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
-from pgha.errors import OutcomeUnknown, Refused
+from pgha import nodefile
+from pgha.errors import OutcomeUnknown, Refused, RolledBack
 from pgha.host import Host
+from pgha.ops import giving_back
 from pgha.ops.leaving import aside
 from pgha.ops.local_nodes import LocalNode, hold_down, sort_out
 from pgha.ops.procs import Proc, end_all, living
@@ -70,8 +72,31 @@ class LocalLeaver:
         """There is no systemd for processes of one machine."""
         raise Refused("--keep-postgres is for hosts", f"{self.name} is processes of this machine")
 
+    def leave(self) -> None:
+        """The restarter leaves it alone from now on."""
+        hold_down(self._node)
+        ran = self._host.run([*self._node.watchdog_argv(), "--leave"], timeout_s=STOP_S + 5.0)
+        if not ran.ok:
+            raise RolledBack(f"the watchdog of {self.name} did not leave", ran.tail(), "the same command, once more")
+        self._progress.step(self.name, "watchdog gone, the server runs on")
+
+    def give_back(self, primary: str) -> None:
+        """See `ops.giving_back`."""
+        said = giving_back.give_back(self._host, self._file(), primary=self.name == primary)
+        self._progress.step(self.name, said)
+
+    def clean_up(self, primary: str) -> None:
+        """See `ops.giving_back`."""
+        giving_back.clean_up(self._host, self._file(), primary=self.name == primary)
+
+    def _file(self) -> nodefile.NodeFile:
+        return nodefile.parse(self._host.read(self._node.node_file_path) or "")
+
     def forget(self) -> None:
-        """There are none."""
+        """Its directory goes, but for data that lie in it."""
+        self._end("guard", "agent")
+        if not self._node.data_dir.startswith(self._node.dir + "/"):
+            self._host.remove_tree(self._node.dir)
 
     def put_away(self, stamp: str) -> str:
         """The node's directory as a whole, and a data directory that lies elsewhere."""

@@ -149,7 +149,7 @@ def kind_of(node: Known, proc: Proc) -> str | None:
     if proc.program.startswith("python") and node.node_file_path in proc.argv:
         if any(word.endswith("agent_main") for word in proc.argv):
             return "agent"
-        asking = {"--stop", "--restart", "--rehearse"} & set(proc.argv)
+        asking = {"--stop", "--restart", "--leave", "--rehearse"} & set(proc.argv)
         return "guard" if "watchdog" in proc.argv and not asking else None
     if proc.program == "etcd" and proc.option("--data-dir") == node.etcd_dir:
         return "etcd"

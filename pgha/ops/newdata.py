@@ -73,12 +73,17 @@ def password_in(passfile: str | None, user: str) -> str | None:
     return found.group(1) if found else None
 
 
+def role_sql(password: str, *, there: bool = False) -> list[str]:
+    """The role that streams, clones and rewinds, one command a line. there: it is to be made so."""
+    verifier = scram_verifier(password, secrets.token_bytes(16))
+    lines = [f"{'ALTER' if there else 'CREATE'} ROLE {REPLICATION_USER} LOGIN REPLICATION PASSWORD '{verifier}';"]
+    lines += [f"GRANT EXECUTE ON FUNCTION pg_catalog.{f} TO {REPLICATION_USER};" for f in REWIND_FUNCTIONS]
+    return [*lines, f"GRANT pg_read_all_stats TO {REPLICATION_USER};"]  # how large a clone will be
+
+
 def _sql(order: NewData) -> str:
     """One command a line, as single-user mode wants it. Names and verifiers hold no quotes."""
-    verifier = scram_verifier(order.password, secrets.token_bytes(16))
-    lines = [f"CREATE ROLE {REPLICATION_USER} LOGIN REPLICATION PASSWORD '{verifier}';"]
-    lines += [f"GRANT EXECUTE ON FUNCTION pg_catalog.{f} TO {REPLICATION_USER};" for f in REWIND_FUNCTIONS]
-    lines.append(f"GRANT pg_read_all_stats TO {REPLICATION_USER};")  # how large a clone will be
+    lines = role_sql(order.password)
     if order.app is not None:
         secret = scram_verifier(order.app.password, secrets.token_bytes(16))
         lines.append(f"CREATE ROLE {order.app.name} LOGIN PASSWORD '{secret}';")

@@ -11,6 +11,8 @@ from pgha.core.model import Member
 from pgha.ops.paused import span_text
 
 DAY_S = 86400.0
+FENCE = "fence"  # among what waits for a restart
+UNARMED = "its fence is not armed: it runs as it was taken over; pgha restart --rolling --pending arms it"
 
 
 def tags(member: Member) -> list[str]:
@@ -25,7 +27,9 @@ def remarks(found: records.Records, at: float) -> tuple[str, ...]:
     said = [_differ(found, "PostgreSQL", "postgres"), _differ(found, "pgha", "version")]
     said = [sentence for sentence in said if sentence]
     for name, member in sorted(found.members.items()):
-        said += [f"{name} waits for a restart: {p} {now} -> {new}" for p, (now, new) in sorted(member.pending.items())]
+        waits = sorted(pair for pair in member.pending.items() if pair[0] != FENCE)
+        said += [f"{name} waits for a restart: {p} {now} -> {new}" for p, (now, new) in waits]
+        said += [f"{name}: {UNARMED}" for _ in range(FENCE in member.pending)]
         measured, ago_s = member.measures, max(0.0, at - member.measures.least_at)
         if measured.near and ago_s <= DAY_S:
             times = f"{measured.near} near miss{'' if measured.near == 1 else 'es'} within a day"

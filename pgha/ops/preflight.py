@@ -9,7 +9,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pgha.errors import Findings, PghaError, Refused
@@ -37,8 +37,11 @@ def read_marker(root: str) -> Marker | None:
         raise Refused(f"{path} is not a marker of pgha", str(e), "look into the directory; pgha leaves it alone") from e
 
 
-def check_dir(root: str, cluster: str, user: str) -> Marker | None:
-    """The directory is absent, empty, or ours. Raises Refused otherwise; gives its marker if it has one."""
+def check_dir(root: str, cluster: str, user: str, spared: frozenset[str] = frozenset()) -> Marker | None:
+    """The directory is absent, empty, or ours. Raises Refused otherwise; gives its marker if it has one.
+
+    spared: names in it that are not in the way.
+    """
     if os.path.islink(root) or (os.path.exists(root) and not os.path.isdir(root)):
         raise Refused(f"{root} is not a directory", "a link or a file is in the way", "give another directory")
     if not os.path.isdir(root):
@@ -47,7 +50,7 @@ def check_dir(root: str, cluster: str, user: str) -> Marker | None:
     if owner not in {os.geteuid(), pwd.getpwnam(user).pw_uid}:
         raise Refused(f"{root} belongs to another user", f"owner is uid {owner}", "give another directory")
     marker = read_marker(root)
-    if marker is None and os.listdir(root):
+    if marker is None and set(os.listdir(root)) - spared:
         raise Refused(f"{root} is not empty and not pgha's", f"it has no {MARKER}", "give another directory")
     if marker is not None and marker.cluster != cluster:
         raise Refused(f"{root} belongs to cluster {marker.cluster}", f"the inventory says {cluster}")
@@ -137,8 +140,18 @@ def etcd_warning(version: str) -> str:
     return f"etcd {found.group(1)} has known data bugs (3.5.0 to 3.5.2): for demos and tests only" if found else ""
 
 
-def preflight(inventory: Inventory, host: Host, binaries: Binaries, *, python: str, demo: bool) -> Ready:
-    """All findings at once. Raises Findings (or the only one); gives what the steps need."""
+def data_names(nodes: Iterable[LocalNode]) -> frozenset[str]:
+    """What of the cluster's directory leads to data that were there before it."""
+    return frozenset(os.path.relpath(n.data_dir, n.root).split("/", 1)[0] for n in nodes)
+
+
+def preflight(
+    inventory: Inventory, host: Host, binaries: Binaries, *, python: str, demo: bool, adopt: bool = False
+) -> Ready:
+    """All findings at once. Raises Findings (or the only one); gives what the steps need.
+
+    adopt: servers of nodes may run there already.
+    """
     nodes = load(inventory)
     problems: list[PghaError] = []
 
@@ -155,7 +168,8 @@ def preflight(inventory: Inventory, host: Host, binaries: Binaries, *, python: s
         problems.append(Refused("etcd with TLS or a user is not for nodes on one machine", "", "drop it"))
     marker: Marker | None = None
     try:
-        marker = check_dir(nodes[0].root, inventory.cluster, host.user)
+        spared = data_names(nodes) if adopt else frozenset[str]()
+        marker = check_dir(nodes[0].root, inventory.cluster, host.user, spared)
     except PghaError as e:
         problems.append(e)
     programs: Mapping[str, str] = {"postgres": collect(binaries.postgres)}
@@ -175,4 +189,4 @@ def preflight(inventory: Inventory, host: Host, binaries: Binaries, *, python: s
         raise Findings(problems)
     chosen = marker or new_marker(inventory.cluster, demo=demo)
     warnings = (warning,) if warning else ()
-    return Ready(tuple(nodes), programs["postgres"], programs.get("etcd", ""), chosen, marker is None, warnings)
+    return Ready(tuple(nodes), programs["postgres"], programs.get("etcd", ""), chosen, marker is None, warnings, adopt)

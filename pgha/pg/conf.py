@@ -15,6 +15,7 @@ from pgha.nodefile import NodeFile
 MAIN = "postgresql.conf"
 LIVE = "pgha.live.conf"
 PARAMETERS = "pgha.parameters.conf"
+ADOPTED = "pgha.adopted.conf"  # what a server that was taken over as it ran includes, until its first start by pgha
 SLOT_PREFIX = "pgha_"
 DRILL = "pgha_drill"  # role and database of `pgha drill`: they exist, with a password of their own, only while it runs
 
@@ -51,6 +52,14 @@ FIXED: dict[str, str] = {
 }
 """Never otherwise. An empty restore_command: an archive moves a sealed standby (redteam 12). pgha reads the messages in
 the log: why a server ended, and whether its WAL is gone."""
+
+
+AT_START = frozenset({
+    "max_wal_senders", "max_replication_slots", "wal_log_hints", "hot_standby", "recovery_target_timeline",
+    "logging_collector", "event_source", "listen_addresses", "wal_level", "data_directory", "hba_file", "ident_file",
+    "unix_socket_directories", "unix_socket_permissions", "port", "cluster_name", "log_destination", "lc_messages",
+})  # fmt: skip
+"""Not for a server that runs already: these take a start; its log stays where it is."""
 
 
 def quote(value: str) -> str:
@@ -96,9 +105,9 @@ def slot_name(node: str) -> str:
     return SLOT_PREFIX + node.replace("-", "_")
 
 
-def main_conf(node: NodeFile) -> str:
+def main_conf(node: NodeFile, *, running: bool = False) -> str:
     """postgresql.conf of this node. Later lines win: defaults, the inventory's, the store's, what is fixed, the live
-    file."""
+    file. running: without what takes a start."""
     own: dict[str, str] = {
         "data_directory": node.data_dir,
         "hba_file": f"{node.state_dir}/pg_hba.conf",
@@ -112,12 +121,13 @@ def main_conf(node: NodeFile) -> str:
         own |= {"ssl": "on", "ssl_cert_file": node.tls.cert_file, "ssl_key_file": node.tls.key_file}
     listen = {} if "listen_addresses" in node.parameters else {"listen_addresses": node.me.host}
     level = {} if "wal_level" in node.parameters else {"wal_level": "replica"}
+    left_out = AT_START if running else frozenset[str]()
     lines = ["# Written by pgha before every start; edit the inventory instead."]
     for part in (DEFAULTS, listen, level, node.parameters):
-        lines += [f"{key} = {quote(value)}" for key, value in part.items()]
+        lines += [f"{key} = {quote(value)}" for key, value in part.items() if key not in left_out]
     lines.append(f"include_if_exists {quote(f'{node.state_dir}/{PARAMETERS}')}")
     for part in (FIXED, own):
-        lines += [f"{key} = {quote(value)}" for key, value in part.items()]
+        lines += [f"{key} = {quote(value)}" for key, value in part.items() if key not in left_out]
     lines.append(f"include {quote(f'{node.state_dir}/{LIVE}')}")
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ import select
 import signal
 from collections.abc import Sequence
 
-from pgha.watchdog import guard_os
+from pgha.watchdog import guard_os, guard_values
 from pgha.watchdog.guard_agent import Agent
 from pgha.watchdog.guard_log import EventLog
 from pgha.watchdog.guard_os import now_s
@@ -28,7 +28,6 @@ _TOOLS_PAUSE_S = 0.01
 _TRY_AGAIN_S = 1.0
 _POLL_S = 0.02
 _LEAVE_S = 1.0
-_FOREVER_S = 1e12
 
 
 class Guard:
@@ -68,11 +67,11 @@ class Guard:
         self._held: tuple[bytes, float] | None = None  # an order to start, while the killed server leaves
         self._lock, self._generation = lock, 0
         self._restart = Restart(again, self._log, self._oom_score)
-        self._server = Server(data_dir, self._spared, self._log, self._oom_score)
+        self._server = Server(data_dir, self._spared, self._log, self._oom_score, (self._watch, self._epoll.unregister))
         self._told: dict[str, object] = {}
         self._stop_since_s = self._fast_since_s = 0.0
         self._stop_signals = self._stop_agents = 0
-        self._done = False
+        self._done = self._leave = False
         self._take_signals()
         if handover is not None:
             self._take_over(handover)
@@ -90,6 +89,7 @@ class Guard:
             self._answer_kill_orders()
             self._obey_held()
             self._stop_turn()
+            self._leave_turn()
             self._restart.turn(self._handover)
             self._respawn()
             self._tell()
@@ -105,11 +105,15 @@ class Guard:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._on_stop_signal)
         signal.signal(signal.SIGHUP, lambda *_: self._restart.ask())
+        signal.signal(signal.SIGUSR1, self._on_leave_signal)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         let_signals_in()
 
     def _on_stop_signal(self, *_: object) -> None:
         self._stop_signals += 1
+
+    def _on_leave_signal(self, *_: object) -> None:
+        self._leave = True
 
     def _watch(self, fd: int) -> None:
         self._epoll.register(fd, select.EPOLLIN)
@@ -213,8 +217,8 @@ class Guard:
     def _obey(self, line: bytes) -> None:
         order: dict[str, object] = {}
         try:
-            order = _dict(json.loads(line))
-            refused = self._do(order, _int(order["id"]))
+            order = guard_values.table(json.loads(line))
+            refused = self._do(order, guard_values.whole(order["id"]))
         except (ValueError, KeyError, TypeError) as e:
             refused = f"not a valid order: {e!r}"
         except OSError as e:
@@ -230,7 +234,7 @@ class Guard:
             return ""
         if what == "deadline":
             at_s = order["at_s"]
-            self._deadline_s = None if at_s is None else _float(at_s)
+            self._deadline_s = None if at_s is None else guard_values.number(at_s)
             self._set_alarm()  # in force before the answer
             return ""
         if what == "start":
@@ -238,17 +242,25 @@ class Guard:
                 self._held = (json.dumps(order).encode(), now_s() + _LEAVE_S)
                 return None
             return self._server.start(
-                _strings(order["argv"]), _environment(order["env"]), _str(order["data_dir"]), _str(order["log_file"])
+                guard_values.strings(order["argv"]),
+                guard_values.environment(order["env"]),
+                guard_values.text(order["data_dir"]),
+                guard_values.text(order["log_file"]),
             )
         if what == "signal":
-            self._server.signal(_str(order["name"]))
+            self._server.signal(guard_values.text(order["name"]))
             return ""
         if what == "kill":
-            self._kill_orders.append((number, _float(order["deadline_s"])))
+            self._kill_orders.append((number, guard_values.number(order["deadline_s"])))
             self._server.kill()
             return None
         if what == "tool":
-            self._tools.start(number, _strings(order["argv"]), _environment(order["env"]), _float(order["deadline_s"]))
+            self._tools.start(
+                number,
+                guard_values.strings(order["argv"]),
+                guard_values.environment(order["env"]),
+                guard_values.number(order["deadline_s"]),
+            )
             return None
         return f"unknown order {what!r}"
 
@@ -310,7 +322,7 @@ class Guard:
         """Go on where the one before was; its agent is replaced: the next one is of this version."""
         deadline_s = past.values["deadline_s"]
         self._generation, self.incarnation = past.count("generation"), past.text("incarnation")
-        self._deadline_s = None if deadline_s is None else _float(deadline_s)
+        self._deadline_s = None if deadline_s is None else guard_values.number(deadline_s)
         self._log.writer = past.count("log_writer")
         if past.count("agent"):
             self._agent.adopt(past.count("agent"), past.count("agent_fd"), past.time_s("agent_started_s"))
@@ -352,6 +364,18 @@ class Guard:
             self._server.kill()
         self._done = not self._server.tree or now_s() >= kill_s + _KILL_S
 
+    def _leave_turn(self) -> None:
+        """A server that was taken over is left as it runs, and nobody ends it any more: the agent goes first."""
+        if not self._leave:
+            return
+        self._leave = False
+        if not self._server.is_adopted or self._stop_since_s or self._server.killing_since_s:
+            self._log.note("leave refused", why="the server is this guard's child, or at its end")
+            return
+        self._agent.kill(fenced=True)
+        self._deadline_s, self._done = None, True
+        self._log.note("the server is left as it runs", pid=self._server.postmaster)
+
     def _last_words(self) -> None:
         """Have the log written, unless the disk hangs."""
         self._agent.kill()
@@ -362,39 +386,3 @@ class Guard:
             self._epoll.poll(_POLL_S)
             self._reap()
             self._log.flush()
-
-
-def _dict(value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError("an object was expected")
-    return value
-
-
-def _str(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("a text was expected")
-    return value
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError("a whole number was expected")
-    return value
-
-
-def _float(value: object) -> float:
-    if not isinstance(value, int | float):
-        raise TypeError("a number was expected")
-    if not abs(value) < _FOREVER_S:  # not a number, or infinite
-        raise ValueError("a finite number was expected")
-    return float(value)
-
-
-def _strings(value: object) -> list[str]:
-    if not isinstance(value, list) or not value:
-        raise TypeError("a list of texts was expected")
-    return [_str(item) for item in value]
-
-
-def _environment(value: object) -> dict[str, str]:
-    return {name: _str(text) for name, text in _dict(value).items()}

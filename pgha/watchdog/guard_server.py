@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 
 from pgha.watchdog import guard_tree
+from pgha.watchdog.guard_adopt import ENDED, Adopted, is_child
 from pgha.watchdog.guard_log import EventLog
 from pgha.watchdog.guard_os import now_s
 from pgha.watchdog.guard_spawn import Child, spawn
@@ -26,13 +27,22 @@ class Server:
     """One data directory: the postmaster that runs there, and the tree of processes that may still run.
 
     data_dir: the directory; directory: the same as the kernel prints it; spared: gives the leaders of the process
-    groups that belong to the guard but not to the server.
+    groups that belong to the guard but not to the server. ways: have a descriptor wake the guard, and no more.
     """
 
-    def __init__(self, data_dir: str, spared: Callable[[], set[int]], log: EventLog, oom_score: str) -> None:
+    def __init__(
+        self,
+        data_dir: str,
+        spared: Callable[[], set[int]],
+        log: EventLog,
+        oom_score: str,
+        ways: tuple[Callable[[int], None], Callable[[int], None]],
+    ) -> None:
         self.data_dir, self.directory = data_dir, os.path.realpath(data_dir)
         self._spared, self._log, self._oom_score, self._uid = spared, log, oom_score, os.getuid()
+        self._ways = ways
         self.postmaster = 0
+        self._adopted: Adopted | None = None  # no child: fenced as one, but not with the guard itself
         self.started_s = 0.0
         self.exits = 0
         self.exit_status = ""
@@ -43,8 +53,13 @@ class Server:
         self.look()
 
     def adopt(self, postmaster: int, started_s: float, exits: int, exit_status: str) -> None:
-        """What a guard before has started, in this very process."""
+        """What a guard before has started, in this very process; or somebody else, and it was taken over."""
         self.postmaster, self.started_s, self.exits, self.exit_status = postmaster, started_s, exits, exit_status
+        if postmaster and not is_child(postmaster):
+            try:
+                self._adopted = Adopted(postmaster, *self._ways)
+            except ProcessLookupError:
+                self.reaped(postmaster, ENDED)
         self.look()
 
     def state(self) -> dict[str, object]:
@@ -55,6 +70,7 @@ class Server:
             "started_s": self.started_s,
             "exits": self.exits,
             "exit_status": self.exit_status,
+            "child": self._adopted is None,
         }
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], data_dir: str, log_file: str) -> str:
@@ -81,6 +97,11 @@ class Server:
         return ""
 
     @property
+    def is_adopted(self) -> bool:
+        """A server runs that this guard has not started."""
+        return self._adopted is not None
+
+    @property
     def leaving(self) -> bool:
         """The postmaster was killed, and is not reaped yet."""
         status = guard_tree.status_of(self.postmaster) if self.postmaster else None
@@ -89,14 +110,21 @@ class Server:
     def signal(self, name: str) -> None:
         """Signal the postmaster, if there is one. Raises KeyError for a signal that is not allowed."""
         signum = SIGNALS[name]
-        if self.postmaster:
+        self._send(signum)
+
+    def _send(self, signum: int) -> None:
+        if self._adopted is not None:
+            self._adopted.send(signum)
+        elif self.postmaster:
             guard_tree.send(self.postmaster, signum)
 
     def reaped(self, pid: int, status: str) -> bool:
         """The postmaster is gone? Then everything that it left is killed, unasked: orphans acknowledge commits."""
         if pid != self.postmaster:
             return False
-        self.postmaster, self.started_s = 0, 0.0
+        if self._adopted is not None:
+            self._adopted.close()
+        self.postmaster, self.started_s, self._adopted = 0, 0.0, None
         self.exits += 1
         self.exit_status = status
         self._log.note("server ended", pid=pid, status=status)
@@ -107,8 +135,7 @@ class Server:
         """Kill the tree, and go on (see `due_s`) until nothing of it may run."""
         if not self.killing_since_s:
             self.killing_since_s, self._pause_s = now_s(), _AGAIN_S[0]
-        if self.postmaster:
-            guard_tree.send(self.postmaster, signal.SIGSTOP)  # it forks; the others come first
+        self._send(signal.SIGSTOP)  # it forks; the others come first
         children = self._running_children()
         for pid in sorted(children, key=lambda p: p == self.postmaster):
             guard_tree.send(pid, signal.SIGKILL)
@@ -124,6 +151,8 @@ class Server:
 
     def turn(self) -> None:
         """After anything happened: see whether a killing is over, or kill again; look for foreign servers."""
+        if self._adopted is not None and self._adopted.has_ended():
+            self.reaped(self.postmaster, ENDED)
         if self.killing_since_s:
             self._count()
             if self.tree == 0:

@@ -1,4 +1,4 @@
-"""`pgha watchdog --stop` and `--restart`: ask the running guard for its end, or for its replacement, and wait for it.
+"""`pgha watchdog --stop`, `--restart`, `--leave`: ask the running guard for its end, its replacement; wait for it.
 
 Standard library only; of pgha only the guard's own files.
 """
@@ -22,11 +22,23 @@ def stop(lock_file: str, *, within_s: float) -> bool:
 
     Raises PermissionError when the guard is another user's.
     """
+    return _ended(lock_file, signal.SIGTERM, within_s)
+
+
+def leave(lock_file: str, *, within_s: float) -> bool:
+    """Have the guard go without the server, which was taken over; true once nobody holds the lock.
+
+    False when it does not: a server that the guard has started ends with it. Raises PermissionError.
+    """
+    return _ended(lock_file, signal.SIGUSR1, within_s)
+
+
+def _ended(lock_file: str, signum: int, within_s: float) -> bool:
     deadline_s = now_s() + within_s
     while _held(lock_file):
         if now_s() >= deadline_s:
             return False
-        _stop_holder(lock_file, deadline_s)
+        _signal_holder(lock_file, signum, deadline_s)
     return True
 
 
@@ -84,13 +96,13 @@ def _held(lock_file: str) -> bool:
     return False
 
 
-def _stop_holder(lock_file: str, deadline_s: float) -> None:
+def _signal_holder(lock_file: str, signum: int, deadline_s: float) -> None:
     holder = _holder(lock_file)
     if holder is None:
         time.sleep(_PAUSE_S)
         return
     try:
-        signal.pidfd_send_signal(holder[0], signal.SIGTERM)
+        signal.pidfd_send_signal(holder[0], signum)
         await_readable(holder[0], deadline_s - now_s())
     except ProcessLookupError:
         return

@@ -188,9 +188,14 @@ def remove_stale_pid_file(data_dir: str) -> int:
     return pid
 
 
-def _works_in(pid: int, directory: str) -> bool:
+def is_running_server(pid: int) -> bool:
+    """A process of PostgreSQL that may still run."""
     status = status_of(pid)
-    if status is None or not status.is_server or not status.may_run:
+    return status is not None and status.is_server and status.may_run
+
+
+def _works_in(pid: int, directory: str) -> bool:
+    if not is_running_server(pid):
         return False
     try:
         return os.readlink(f"/proc/{pid}/cwd") == directory

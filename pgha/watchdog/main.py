@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pgha.watchdog.guard_restart import Handover
 
-USAGE = """Usage: pgha watchdog --node FILE [--foreground | --stop | --restart] [--within SECONDS]
+USAGE = """Usage: pgha watchdog --node FILE [--foreground | --stop | --restart | --leave] [--within SECONDS]
 
 Keeps PostgreSQL on this node highly available; cron starts it every minute. Exits 0 at once when it runs already.
   --node FILE        the node's file, /etc/pgha/CLUSTER.json
@@ -25,7 +25,8 @@ Keeps PostgreSQL on this node highly available; cron starts it every minute. Exi
   --stop             ask the running watchdog for an orderly stop and wait for its end
   --restart          replace the running watchdog by the version that is installed now; PostgreSQL and its clients
                      do not notice
-  --within SECONDS   how long --stop and --restart wait (15)
+  --leave            end the watchdog and leave a server that was taken over (bootstrap --adopt) as it runs
+  --within SECONDS   how long these wait (15)
 """
 _READY_S = 10.0
 _SIGNED = 40
@@ -53,6 +54,8 @@ def main(args: Sequence[str], agent_argv: Sequence[str] | None = None) -> int:
         within_s = float(options.get("--within", "15"))
         if "--stop" in options:
             return _stop(state_dir, within_s)
+        if "--leave" in options:
+            return _leave(node_file, state_dir, within_s)
         if "--restart" in options:
             return _restart(node_file, state_dir, within_s)
         past = options.get("--resume") or options.get("--rehearse") or ""
@@ -78,7 +81,7 @@ def _options(args: Sequence[str]) -> dict[str, str]:
         name = rest.pop(0)
         if name in ("--node", "--within", "--resume", "--rehearse") and rest:
             options[name] = rest.pop(0)
-        elif name in ("--foreground", "--stop", "--restart"):
+        elif name in ("--foreground", "--stop", "--restart", "--leave"):
             options[name] = ""
         else:
             raise _Problem(f"unexpected {name}", "it is no option, or lacks its value", "pgha watchdog --help", _USAGE)
@@ -155,6 +158,19 @@ def _stop(state_dir: str, within_s: float) -> int:
     return _OK
 
 
+def _leave(node_file: str, state_dir: str, within_s: float) -> int:
+    from pgha.watchdog.guard_stop import leave
+
+    try:
+        gone = leave(f"{state_dir}/watchdog.lock", within_s=within_s)
+    except PermissionError as e:
+        raise _Problem("the watchdog can't be told to leave", str(e), "run it as the database's user") from e
+    if not gone:
+        because = "pgha has started the server: it ends with its watchdog"
+        raise _Problem("the watchdog did not leave", because, f"pgha watchdog --node {node_file} --stop")
+    return _OK
+
+
 def _restart(node_file: str, state_dir: str, within_s: float) -> int:
     from pgha.watchdog.guard_stop import restart
 
@@ -215,7 +231,10 @@ def _guard(life: _Life, lock: int, *, ready: int = -1, handover: Handover | None
     _import_from_here_too()
     os.chdir("/")
     output = None if life.foreground else f"{life.state_dir}/watchdog.log"
-    if handover is not None:
+    past = handover
+    if handover is None:
+        past = _adopted(life, lock)
+    else:
         lock = handover.count("lock")
         os.set_inheritable(lock, False)
     try:
@@ -226,7 +245,7 @@ def _guard(life: _Life, lock: int, *, ready: int = -1, handover: Handover | None
             agent_output=output,
             lock=lock,
             again=life.again,
-            handover=handover,
+            handover=past,
         )
         if handover is None:
             _sign(lock)
@@ -240,6 +259,17 @@ def _guard(life: _Life, lock: int, *, ready: int = -1, handover: Handover | None
         os.close(ready)
     guard.run()
     return _OK
+
+
+def _adopted(life: _Life, lock: int) -> Handover | None:
+    """The running server that this node's first guard takes over. Raises _Problem when another one runs there."""
+    from pgha.watchdog.guard_adopt import taken_over
+
+    try:
+        return taken_over(life.state_dir, life.data_dir, lock)
+    except (ValueError, KeyError) as e:
+        next_step = "pgha bootstrap --adopt, once more: it looks at the server anew"
+        raise _Problem("the running server was not taken over", str(e), next_step) from e
 
 
 def _sign(lock: int) -> None:

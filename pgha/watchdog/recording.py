@@ -12,7 +12,7 @@ from pgha.watchdog.agent import Agent
 
 
 def _kind(reason: str) -> str:
-    return next((kind for kind in ("switchover", "restart") if f"{kind} " in reason), "failover")
+    return next((kind for kind in ("switchover", "restart", "adoption") if f"{kind} " in reason), "failover")
 
 
 def record(agent: Agent, obs: Observation) -> None:

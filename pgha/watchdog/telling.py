@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pgha.watchdog.agent import Agent
 
 
+UNARMED = {"fence": ("not armed", "armed")}
+"""As what waits for a restart: a server that was taken over as it ran is the guard's child only from then on."""
+
+
 def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
     """The record as it is to be written now."""
     node, server, me = agent.node, obs.server, agent.node.me
@@ -46,7 +50,7 @@ def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
         noloadbalance=node.noloadbalance,
         settings=agent.notes.configuring.read,
         refused=agent.notes.configuring.refused(agent.settings.revision),
-        pending=agent.notes.configuring.waits(),
+        pending={**agent.notes.configuring.waits(), **({} if agent.ports.link.state().child else UNARMED)},
         limits=agent.notes.configuring.running,
         measures=_measures(agent, obs),
     )

@@ -68,6 +68,9 @@ class World:
     def end_place(self, stamp: str) -> str:
         return ""
 
+    def end_restarter(self) -> None:
+        self.note("restarter")
+
     def clear(self) -> int:
         self.note("clear")
         return 7
@@ -106,6 +109,15 @@ class Node:
     def run_plainly(self, primary: str) -> None:
         self.world.note(f"plain {self.name} {primary}")
 
+    def leave(self) -> None:
+        self.world.note(f"leave {self.name}")
+
+    def give_back(self, primary: str) -> None:
+        self.world.note(f"back {self.name} {primary}")
+
+    def clean_up(self, primary: str) -> None:
+        self.world.note(f"clean {self.name} {primary}")
+
     def forget(self) -> None:
         self.world.note(f"forget {self.name}")
 
@@ -132,6 +144,31 @@ def test_with_postgresql_kept_it_runs_on_the_primary_first_and_nothing_is_moved(
     world.run(keep=True)
     places = order(world.done, "halt n1", "plain n1 n1", "plain n2 n1", "clear", "etcd n2", "member n2", "forget n2")
     assert places == sorted(places) and not any(what.startswith("away") for what in world.done)
+
+
+def test_servers_that_pgha_has_not_started_are_left_without_a_stop_the_primarys_watchdog_last() -> None:
+    waits = {"fence": ("not armed", "armed")}
+    look = seen(*(member(n, pending=waits) for n in ("n1", "n2", "n3")))
+    chosen = ending.plan(TARGET, look, LOCAL, (), keep_postgres=True)
+    assert chosen.as_they_run and "no server is stopped" in "\n".join(chosen.lines())
+    world = World()
+    world.end(chosen)
+    steps = (
+        "leave n2",
+        "leave n1",
+        "back n1 n1",
+        "back n2 n1",
+        "clean n2 n1",
+        "clear",
+        "restarter",
+        "etcd n1",
+        "forget n1",
+    )
+    places = order(world.done, *steps)
+    assert places == sorted(places) and not any(what.startswith(("halt", "plain", "away")) for what in world.done)
+    armed = seen(member("n1", pending=waits), member("n2", pending=waits), member("n3"))
+    with pytest.raises(Refused, match="is for hosts"):
+        ending.plan(TARGET, armed, LOCAL, (), keep_postgres=True)
 
 
 def test_an_unreachable_host_ends_it_before_anything_is_stopped_and_one_that_is_gone_does_not() -> None:

@@ -168,6 +168,15 @@ class World:
     def put_member_away(self, stamp: str) -> None:
         raise AssertionError(stamp)
 
+    def leave(self) -> None:
+        raise AssertionError
+
+    def give_back(self, primary: str) -> None:
+        raise AssertionError(primary)
+
+    def clean_up(self, primary: str) -> None:
+        raise AssertionError(primary)
+
     def forget(self) -> None:
         raise AssertionError
 
