@@ -5,7 +5,7 @@ May import `pgha.errors` and `pgha.inventory_*`. Never opens a file: the caller 
 
 from __future__ import annotations
 
-from pgha import inventory_etcd, inventory_ha, inventory_nodes, inventory_postgres
+from pgha import inventory_etcd, inventory_follow, inventory_ha, inventory_nodes, inventory_postgres
 from pgha import inventory_forms as forms
 from pgha.errors import Findings
 from pgha.inventory_model import EtcdSpec, HaSpec, Inventory, LocalSpec, NodeSpec, PostgresSpec, Secret, SshSpec
@@ -62,6 +62,7 @@ def _cluster(report: Report, tree: Table) -> Inventory:
     nodes = inventory_nodes.read(report, top.tree("nodes"), postgres)
     etcd = inventory_etcd.read(report, top.tree("etcd"), nodes, top.at("nodes"))
     local = _local(top)
+    inventory_follow.check(report, nodes)
     inventory_nodes.distinct(report, nodes, etcd.nodes, local)
     if local is not None or not top.has("local"):
         inventory_nodes.loopback(report, nodes, local, top.at("local"))

@@ -9,7 +9,7 @@ from pgha import inventory_forms as forms
 from pgha.inventory_model import EtcdSpec
 from pgha.inventory_nodes import Nodes
 from pgha.inventory_section import Section, nearest
-from pgha.inventory_yaml import Report, Scalar, Spot, Tree, shown
+from pgha.inventory_yaml import Report, Spot, Tree, shown
 
 TWO_WAYS = "add a third node, or name an existing store: etcd: {endpoints: [etcd1.example.org:2379]}"
 MOST_MEMBERS = 7
@@ -79,7 +79,7 @@ def _members(section: Section, nodes: Nodes, nodes_spot: Spot) -> tuple[str, ...
     if not section.has("nodes"):
         return tuple(spec.name for spec in nodes.specs()[: 5 if count >= 5 else 3 if count >= 3 else 1])
     seen: dict[str, Spot] = {}
-    written = section.items("nodes", _name)
+    written = section.items("nodes", forms.named_node)
     for spot, name in written:
         if name in seen:
             report.add(spot, f"etcd.nodes: {name} is there twice", f"first in line {seen[name].line}", "delete one")
@@ -109,7 +109,3 @@ def _members(section: Section, nodes: Nodes, nodes_spot: Spot) -> tuple[str, ...
             "name 3 or 5",
         )
     return tuple(seen)
-
-
-def _name(value: Scalar) -> str:
-    return forms.node_name(value.text if value.kind == "whole" else forms.text(value))

@@ -143,6 +143,11 @@ def node_name(candidate: str) -> str:
     return check_name(candidate, MAX_NODE_NAME)
 
 
+def named_node(value: Scalar) -> str:
+    """A node's name where it is a value; a number may be one. Raises Wrong."""
+    return node_name(value.text if value.kind == "whole" else text(value))
+
+
 def cluster_name(value: Scalar) -> str:
     """The cluster's name."""
     return check_name(text(value), 63)

@@ -136,6 +136,14 @@ KEYS = (
     Key(
         "nodes.NAME.clonefrom", "true or false", "false", "-", "true", "other nodes are cloned from it, when it streams"
     ),
+    Key(
+        "nodes.NAME.follow",
+        "a node's name",
+        "-",
+        "another node, not in a circle",
+        "db2",
+        "streams from that standby instead of the primary while it can; never a voter",
+    ),
     Key("nodes.NAME.noloadbalance", "true or false", "false", "-", "true", "left out of `pgha dsn --ro`"),
     Key(
         "nodes.NAME.etcd_client_port",

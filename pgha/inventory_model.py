@@ -46,7 +46,10 @@ class PostgresSpec:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One node. port and data_dir are its own or the cluster's; data_dir None leaves the place to bootstrap."""
+    """One node. port and data_dir are its own or the cluster's; data_dir None leaves the place to bootstrap.
+
+    follow: the node that it streams from instead of the primary, "" for none.
+    """
 
     name: str
     host: str
@@ -57,6 +60,7 @@ class NodeSpec:
     nosync: bool = False
     clonefrom: bool = False
     noloadbalance: bool = False
+    follow: str = ""
     etcd_client_port: int = 2379
     etcd_peer_port: int = 2380
 

@@ -151,6 +151,7 @@ def _one(report: Report, tree: Tree | None, name: str, postgres: PostgresSpec) -
         nosync=section.read("nosync", forms.flag, plain.nosync),
         clonefrom=section.read("clonefrom", forms.flag, plain.clonefrom),
         noloadbalance=section.read("noloadbalance", forms.flag, plain.noloadbalance),
+        follow=section.read("follow", forms.named_node, plain.follow),
         etcd_client_port=section.read("etcd_client_port", forms.port, plain.etcd_client_port),
         etcd_peer_port=section.read("etcd_peer_port", forms.port, plain.etcd_peer_port),
     )

@@ -55,6 +55,7 @@ class NodeFile:
     socket_dir: of the Unix socket; bin_dir: PostgreSQL's programs.
     replication_user: may stream and be the source of pg_rewind; its password is in state_dir/passfile.
     nodes: every node of the cluster, this one included.
+    follow: the node that this one streams from instead of the primary, "" for none.
     parameters: PostgreSQL settings of the inventory; hba: extra pg_hba.conf lines of the inventory.
     tls: of the server; None: it speaks plainly (on loopback).
     """
@@ -74,6 +75,7 @@ class NodeFile:
     nosync: bool = False
     clonefrom: bool = False
     noloadbalance: bool = False
+    follow: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     hba: tuple[str, ...] = ()
     tls: ServerTls | None = None

@@ -364,9 +364,11 @@ class Server(Protocol):
         """Stop, rewind from that node in the background; `ServerView.job` says so."""
         ...
 
-    def settle(self, *, primary: bool) -> tuple[str, ...]:
+    def settle(self, *, primary: bool, held: frozenset[str]) -> tuple[str, ...]:
         """Comfort after a change of role: slots for the members, nothing that holds WAL for ever, old copies away, and
         no word any more of a clone or rewind that failed before.
+
+        held: the nodes whose slots here may hold WAL; all others' are dropped when nobody uses them, and made anew.
 
         Gives the names of the directories that are never to be deleted.
         """

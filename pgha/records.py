@@ -116,37 +116,25 @@ def dump_leader(v: Leader) -> bytes:
     )
 
 
+_PLAIN = (
+    *("node", "incarnation", "beat", "host", "port", "data", "state", "primary", "upstream_epoch", "follows"),
+    *("priority", "nofailover", "nosync", "clonefrom", "noloadbalance", "follow", "version", "postgres", "problem"),
+    *("rule", "settings", "refused"),
+)
+
+
 def dump_member(v: Member) -> bytes:
     """The value of `members/<node>`."""
     seal = v.seal and {"revision": v.seal.revision, "copy": str(v.seal.copy), "position": _position(v.seal.position)}
     return dump(
         {
-            "node": v.node,
-            "incarnation": v.incarnation,
-            "beat": v.beat,
-            "host": v.host,
-            "port": v.port,
-            "data": v.data,
-            "state": v.state,
-            "primary": v.primary,
+            **{name: getattr(v, name) for name in _PLAIN},
             "position": _position(v.position),
             "replay": _position(v.replay),
             "seal": seal,
-            "upstream_epoch": v.upstream_epoch,
-            "priority": v.priority,
-            "nofailover": v.nofailover,
-            "version": v.version,
-            "postgres": v.postgres,
-            "problem": v.problem,
-            "rule": v.rule,
             "written_at": round(v.written_at, 3),
             "standbys": {name: [state, format_lsn(lsn)] for name, (state, lsn) in v.standbys.items()},
             "kept": list(v.kept),
-            "nosync": v.nosync,
-            "clonefrom": v.clonefrom,
-            "noloadbalance": v.noloadbalance,
-            "settings": v.settings,
-            "refused": v.refused,
             "pending": {name: list(pair) for name, pair in v.pending.items()},
             "limits": dict(v.limits),
             "measures": measures_body(v.measures),
@@ -262,6 +250,8 @@ def parse_member(r: Reader) -> Member:
         nosync=r.get("nosync", bool, False),
         clonefrom=r.get("clonefrom", bool, False),
         noloadbalance=r.get("noloadbalance", bool, False),
+        follow=r.get("follow", str, ""),
+        follows=r.get("follows", str, ""),
         settings=r.count("settings", 0),
         refused=r.get("refused", str, ""),
         pending=pairs_of(r, "pending"),

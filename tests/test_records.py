@@ -65,6 +65,7 @@ def members(draw: st.DrawFn) -> Member:
         written_at=st.integers(0, 1 << 40).map(lambda n: round(n / 1000, 3)),
         standbys=st.dictionaries(TEXT, st.tuples(TEXT, st.integers(0, (1 << 64) - 1)), max_size=3),
         kept=st.lists(TEXT, max_size=3).map(tuple), measures=MEASURES,
+        follow=TEXT, follows=TEXT,
     )  # fmt: skip
     return draw(plain)
 
@@ -125,6 +126,8 @@ OPTIONAL = {  # what an older version may not have written
         "nosync",
         "clonefrom",
         "noloadbalance",
+        "follow",
+        "follows",
         "settings",
         "refused",
         "pending",

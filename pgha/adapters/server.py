@@ -119,7 +119,8 @@ class PostgresServer:
                 return replace(before, running=Running.STOPPING, stop_asked_s=before.stop_asked_s or started_s)
             answered_s = started_s if e.sqlstate and before.answered_s else before.answered_s
             return replace(before, answered_s=answered_s, why=str(e).splitlines()[-1][:200] if str(e) else "")
-        view = replace(look.view(before, [x or "" for x in row], started_s), why=self.log.no_room())
+        view = look.view(before, [x or "" for x in row], started_s)
+        view = replace(view, why=self.log.no_room(), follows=conf.followed(self.node, row[2] or ""))
         if view.running is Running.STANDBY and not view.receiving:
             quiet = view.upstream_epoch > 0 and started_s - view.heard_s > UNHEARD_S
             gone = view.wal_gone or (quiet and self.log.wal_is_gone())
@@ -341,10 +342,11 @@ class PostgresServer:
         self._drop_session()
         self.jobs.rewind(holder)
 
-    def settle(self, *, primary: bool) -> tuple[str, ...]:
-        """One physical slot a member; on a standby none that holds WAL; old copies away once it streams."""
-        others = [conf.slot_name(n) for n in self.node.nodes if n != self.node.node]
-        making, dropping = look.slots(others, primary=primary)
+    def settle(self, *, primary: bool, held: frozenset[str]) -> tuple[str, ...]:
+        """One physical slot a member, of which only those held may hold WAL; old copies away once it streams."""
+        others = sorted(n for n in self.node.nodes if n != self.node.node)
+        holding = [conf.slot_name(n) for n in others if n in held]
+        making, dropping = look.slots([conf.slot_name(n) for n in others], held=holding)
         for sql in (dropping, making):
             with suppress(SqlError):
                 self._sql(sql, deadline_s=self.clock.now_s() + 2.0)

@@ -21,9 +21,9 @@ def order_of(obs: Observation) -> Order | None:
 
 
 def kept_out(view: StoreView) -> frozenset[Copy]:
-    """The copies that must not be voters: tagged nosync, or about to be made anew."""
+    """The copies that must not be voters: tagged nosync, to follow another node, or about to be made anew."""
     anew = {name for name, order in view.requests.items() if order.kind == "reinit" and order.phase in OPEN}
-    return frozenset(m.copy for m in view.members.values() if m.nosync or m.node in anew)
+    return frozenset(m.copy for m in view.members.values() if m.nosync or m.follow or m.node in anew)
 
 
 def due(obs: Observation, server: Server) -> Duty:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgha.core import bids, chores, cover, pause, voters
+from pgha.core import bids, chores, cover, pause, upstream, voters
 from pgha.core.budget import brake_s
 from pgha.core.following import LAG_MAX, followers, holding_up, voter_view
 from pgha.core.model import Copy, Leader, Member, Order, Position, Seal, Tenure, parse_standby_name
@@ -113,6 +113,8 @@ def _server(obs: Observation) -> Server:
         return Server.ASTRAY if given_up(obs, obs.sealed.timeline + 1) else Server.SEALED
     leader = obs.store.leader if obs.store else None
     if leader is None or leader.epoch != view.upstream_epoch or (stops_on_order(obs) and not view.receiving):
+        return Server.STRAY
+    if view.follows not in ("", upstream.wanted(obs)):
         return Server.STRAY
     quiet_s = 0.0 if view.receiving else obs.now_s - max(view.heard_s, view.since_s)
     aims_elsewhere = quiet_s > ASTRAY_S and given_up(obs, view.position.timeline)
@@ -241,7 +243,7 @@ def _candidate(member: Member, leader: Leader) -> cover.Candidate:
     assert member.seal is not None
     return cover.Candidate(
         seal=member.seal,
-        priority=member.priority,
+        priority=member.precedence,
         name=member.node,
         barred=member.nofailover,
         replay_behind=0,

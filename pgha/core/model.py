@@ -185,6 +185,7 @@ class Member:
     standbys: on a primary, its followers: copy name to (state, flush LSN).
     kept: directories beside the data directory that hold commits an operator gave up.
     settings: the revision of the settings that its server's files hold, 0 when unknown; refused: why not a newer one.
+    follow: the node that it is to stream from instead of the holder, by its tag. follows: whom it streams from now.
     pending: parameters that wait for a restart: name to (running, coming). limits: what it runs of core.limits.ORDERED.
     """
 
@@ -212,6 +213,8 @@ class Member:
     nosync: bool = False
     clonefrom: bool = False
     noloadbalance: bool = False
+    follow: str = ""
+    follows: str = ""
     settings: int = 0
     refused: str = ""
     pending: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -222,6 +225,11 @@ class Member:
     def copy(self) -> Copy:
         """The data directory this member has now."""
         return Copy(self.node, self.data)
+
+    @property
+    def precedence(self) -> int:
+        """Its priority among candidates of one position: who follows another node comes after everybody else."""
+        return -1 if self.follow else self.priority
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ class Observation:
     outdated: the server's files don't hold the settings of the store. short: it runs with less than its primary needs.
     answers_s: when the store answered again after a silence, if it ever did. ended: the epoch that this agent let go
     while the store was silent, its server ended; 0 none.
+    follow: the node of this one's tag, "" without one. follow_good_s: when that node's record was last seen to move
+    and to say that it streams the holder's timeline. follow_left_s: when it was last left because it brought nothing.
     """
 
     me: str
@@ -117,3 +119,6 @@ class Observation:
     chore_seen_s: float = 0.0
     outdated: bool = False
     short: bool = False
+    follow: str = ""
+    follow_good_s: float = -inf
+    follow_left_s: float = -inf

@@ -42,6 +42,7 @@ class ServerView:
 
     position: a primary's WAL end; a standby's received (or replayed) end, for showing only: a seal measures anew.
     upstream_epoch: of the application_name in primary_conninfo; 0 when it is empty, -1 when it is not pgha's.
+    follows: the node that primary_conninfo names, "" when none of the cluster's.
     receiving: a walreceiver streams. names: synchronous_standby_names as the server has it.
     running keeps the last known role while the server does not answer; answered_s is when it last did (0.0 never).
     since_s: BOOTTIME of the postmaster's start. stop_asked_s: when a stop was asked for, 0.0 when not.
@@ -73,6 +74,7 @@ class ServerView:
     heard_s: float = 0.0
     histories: tuple[int, ...] = ()
     wal_gone: bool = False
+    follows: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ def find_gap(seen: Seen) -> Gap | None:
         return None
     seals = seals_at(view)
     able = [m for m in view.members.values() if m.seal in seals and is_fresh(m, seen.at)]
-    known = [cover.Candidate(m.seal, m.priority, m.node, m.nofailover) for m in able if m.seal]
+    known = [cover.Candidate(m.seal, m.precedence, m.node, m.nofailover) for m in able if m.seal]
     first = cover.best(known) or cover.best(replace(c, barred=False) for c in known)
     best = first.seal if first else None
     lacks = _lacks(best, view)

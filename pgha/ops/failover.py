@@ -208,7 +208,7 @@ def _target(target: Target, seen: Seen, view: StoreView, to: str | None) -> Memb
     """The node named, or the best one. Raises Refused when it can't lead."""
     here = {m.node: m for m in _here(seen, view)}
     if to is None:
-        known = [cover.Candidate(m.seal, m.priority, m.node, m.nofailover) for m in here.values() if m.seal]
+        known = [cover.Candidate(m.seal, m.precedence, m.node, m.nofailover) for m in here.values() if m.seal]
         best = cover.best(known)
         if best is None:
             why = "no node that reports, and is not marked nofailover, has sealed"

@@ -30,6 +30,7 @@ def node_file_of(run: Run, node: Place) -> nodefile.NodeFile:
         nosync=spec.nosync,
         clonefrom=spec.clonefrom,
         noloadbalance=spec.noloadbalance,
+        follow=spec.follow,
         parameters=dict(run.inventory.postgres.parameters),
         hba=tuple(run.inventory.postgres.hba),
         tls=run.fleet.server_tls(node),

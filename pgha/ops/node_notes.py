@@ -19,7 +19,8 @@ def tags(member: Member) -> list[str]:
     """As the inventory has them."""
     flags = ("nofailover", "nosync", "clonefrom", "noloadbalance")
     found = [name for name in flags if getattr(member, name)]
-    return [*found, *([f"priority {member.priority}"] if member.priority else [])]
+    found += [f"priority {member.priority}"] if member.priority else []
+    return [*found, *([f"follow {member.follow}"] if member.follow else [])]
 
 
 def remarks(found: records.Records, at: float) -> tuple[str, ...]:
@@ -27,6 +28,8 @@ def remarks(found: records.Records, at: float) -> tuple[str, ...]:
     said = [_differ(found, "PostgreSQL", "postgres"), _differ(found, "pgha", "version")]
     said = [sentence for sentence in said if sentence]
     for name, member in sorted(found.members.items()):
+        if member.follow and member.follows not in ("", member.follow):
+            said.append(f"{name} streams from {member.follows} while {member.follow} can't be followed")
         waits = sorted(pair for pair in member.pending.items() if pair[0] != FENCE)
         said += [f"{name} waits for a restart: {p} {now} -> {new}" for p, (now, new) in waits]
         said += [f"{name}: {UNARMED}" for _ in range(FENCE in member.pending)]

@@ -37,6 +37,7 @@ class Row:
 
     lag_bytes: not flushed by it yet; lag_s: until it has replayed, as the primary measured lately. lease_s: what the
     holder had left of its lease when it reported. near: of the last day, renewals with little left; least_s: the least.
+    follows: the node that it streams from, "" for none or unknown.
     pending: parameters that wait for a restart: name, running, coming. postgres, pgha: the versions that run there.
     """
 
@@ -56,6 +57,7 @@ class Row:
     near: int = 0
     least_s: float | None = None
     tags: tuple[str, ...] = ()
+    follows: str = ""
     pending: tuple[tuple[str, str, str], ...] = ()
     postgres: str = ""
     pgha: str = ""
@@ -77,6 +79,7 @@ class Row:
             "seen_s": None if self.seen_s is None else round(self.seen_s, 1),
             "host": self.host,
             "tags": list(self.tags),
+            "follows": self.follows,
             "pending_restart": {name: {"running": now, "coming": new} for name, now, new in self.pending},
             "postgres_version": self.postgres or None,
             "pgha_version": self.pgha or None,
@@ -148,7 +151,9 @@ def row_of(ref: NodeRef, seen: Seen, primary: Member | None) -> Row:
     fresh = fresh and not (member.primary and not is_primary and not says_primary(member, seen))
     follower = standbys_of(primary).get(ref.name)
     voter = member.copy in voters_of(leader)
-    lag = max(0, primary.position.lsn - follower[1]) if primary is not None and follower and follower[1] else None
+    own = member.position.lsn if member.follow else 0  # the primary has no word of who streams from another node
+    flushed = follower[1] if follower else own
+    lag = max(0, primary.position.lsn - flushed) if primary is not None and flushed else None
     role = "primary" if is_primary or says_primary(member, seen) else "standby" if _serves(member, fresh=fresh) else "-"
     good = fresh and (is_primary or member.state == "streaming")
     left_s, least_s = member.measures.lease_s, member.measures.least_s
@@ -169,6 +174,7 @@ def row_of(ref: NodeRef, seen: Seen, primary: Member | None) -> Row:
         near=member.measures.near,
         least_s=least_s or None,
         tags=tuple(node_notes.tags(member)),
+        follows=member.follows,
         pending=tuple((name, now, new) for name, (now, new) in sorted(member.pending.items())),
         postgres=member.postgres,
         pgha=member.version,

@@ -142,7 +142,8 @@ def _disagreements(target: Target, seen: Seen, primary: Member | None) -> list[s
     lost = decide.Rule.R210_RESTORED
     notes += [f"{m.node}: {lost.sentence}" for m in found.members.values() if m.rule == lost.name and is_fresh(m, at)]
     for member in found.members.values():
-        if primary is not None and member.state == "streaming" and is_fresh(member, at):
+        elsewhere = primary is not None and member.follow and member.follows not in ("", primary.node)
+        if primary is not None and member.state == "streaming" and is_fresh(member, at) and not elsewhere:
             state = followers.get(member.node, ("not connected", 0))[0]
             if state != "streaming":
                 notes.append(f"{member.node} says streaming, {primary.node} says {state}")
@@ -167,7 +168,7 @@ def _no_primary(seen: Seen) -> list[str]:
 
 
 def _degradations(rows: tuple[Row, ...], leader: Leader, seen: Seen, nofailover: frozenset[str]) -> list[str]:
-    notes, nosync = [], {name for name, m in seen.records.members.items() if m.nosync}
+    notes, nosync = [], {name for name, m in seen.records.members.items() if m.nosync or m.follow}
     for row in rows:
         if row.role == "primary":
             continue

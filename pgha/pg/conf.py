@@ -154,21 +154,21 @@ def parameters_conf(values: Mapping[str, str]) -> str:
     return "\n".join(["# Written by pgha from the settings in the store: pgha config.", *lines]) + "\n"
 
 
+def followed(node: NodeFile, primary_conninfo: str) -> str:
+    """The node whose address stands in a text of `upstream`; "" for none of the cluster's."""
+    found = dict(re.findall(r"\b(host|port)='([^']*)'", primary_conninfo))
+    aim = (found.get("host"), found.get("port"))
+    return next((n for n, peer in node.nodes.items() if (peer.host, str(peer.port)) == aim), "")
+
+
 def followed_anew(node: NodeFile, live: str) -> str:
-    """The live settings with the same holder followed in the way that the node file now says; else as they are."""
+    """The live settings with the same node followed in the way that the node file now says; else as they are."""
     line = re.search(r"^primary_conninfo = .*$", live, re.MULTILINE)
-    found = {
-        key: match.group(1).replace("\\", "")
-        for key in ("host", "port", "application_name")
-        if line and (match := re.search(rf"\b{key}=''((?:[^'\\]|\\.)*)''", line.group(0)))
-    }
-    holder = next(
-        (n for n, peer in node.nodes.items() if (peer.host, str(peer.port)) == (found.get("host"), found.get("port"))),
-        "",
-    )
-    if line is None or not holder or "application_name" not in found:
+    told = line.group(0).replace("''", "'") if line else ""
+    source, name = followed(node, told), re.search(r"\bapplication_name='([^']*)'", told)
+    if line is None or not source or name is None:
         return live
-    text = f"primary_conninfo = {quote(upstream(node, holder, found['application_name']))}"
+    text = f"primary_conninfo = {quote(upstream(node, source, name.group(1)))}"
     return live[: line.start()] + text + live[line.end() :]
 
 

@@ -37,21 +37,21 @@ WAL_WAITS = """SELECT CASE WHEN pg_is_in_recovery() THEN false
 NUDGE = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', 'nudge')"
 
 
-def slots(names: Sequence[str], *, primary: bool) -> tuple[str, str]:
-    """SQL for these physical slots: the first makes them, the second, to be run before it, drops a removed node's and
-    those whose WAL is gone, on a standby all that hold WAL. Two, because a slot that is taken at this moment fails its
-    statement. Names are pgha's own."""
-    wanted = f"ARRAY[{', '.join(repr(name) for name in names)}]::text[]"
+def slots(names: Sequence[str], *, held: Sequence[str]) -> tuple[str, str]:
+    """SQL for these physical slots: the first makes them, the second, to be run before it, drops a removed node's,
+    those whose WAL is gone, and all that hold WAL but those `held`. Two, because a slot that is taken at this moment
+    fails its statement. Names are pgha's own."""
+    wanted, kept = (f"ARRAY[{', '.join(repr(name) for name in found)}]::text[]" for found in (names, held))
     drop = (
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'physical'"  # noqa: S608
         f" AND NOT active AND starts_with(slot_name, 'pgha_') AND (slot_name <> ALL ({wanted})"
-        " OR wal_status = 'lost'"
+        f" OR wal_status = 'lost' OR (restart_lsn IS NOT NULL AND slot_name <> ALL ({kept})))"
     )
     create = (
         f"SELECT pg_create_physical_replication_slot(v) FROM unnest({wanted}) AS x(v)"  # noqa: S608
         " WHERE v NOT IN (SELECT slot_name FROM pg_replication_slots)"
     )
-    return create, f"{drop})" if primary else f"{drop} OR restart_lsn IS NOT NULL)"
+    return create, drop
 
 
 def view(before: ServerView, row: Sequence[str], now_s: float) -> ServerView:

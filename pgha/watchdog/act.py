@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from pgha import records
-from pgha.core import voters
+from pgha.core import upstream, voters
 from pgha.core.classify import bid_of, catching_up, given_up, own_seal, stops_on_order
 from pgha.core.decide import Action, Rule
 from pgha.core.following import holding_up, voter_view
@@ -21,7 +21,7 @@ from pgha.core.observation import Observation, Tenancy
 from pgha.core.server import Running
 from pgha.core.situation import Bid
 from pgha.ports import Committed, Guard, ServerTrouble, Write
-from pgha.watchdog import chores, claiming, configuring, orders, pausing, recording, rejoin
+from pgha.watchdog import chores, claiming, configuring, orders, pausing, recording, rejoin, upstreams
 from pgha.watchdog.agent import Agent
 
 ADDRESS_S = 1.0  # between looks for an address that is gone
@@ -36,9 +36,11 @@ def nothing(agent: Agent, obs: Observation) -> None:
     streaming = obs.server.receiving and leader is not None and obs.server.position.timeline == leader.epoch
     if obs.store is None or leader is None or not (primary or streaming):
         return
-    now = (leader.epoch, primary, frozenset(f"{m.node} {m.data}" for m in obs.store.members.values()))
+    held = upstreams.held(agent, obs.store, primary=primary)
+    there = frozenset(f"{m.node} {m.data} {m.node in held}" for m in obs.store.members.values())
+    now = (leader.epoch, primary, there)
     if agent.notes.settled != now or obs.server.job_failed:
-        agent.notes.kept = agent.ports.server.settle(primary=primary)
+        agent.notes.kept = agent.ports.server.settle(primary=primary, held=held)
         agent.notes.settled = now
 
 
@@ -276,16 +278,16 @@ def _announce(agent: Agent, position: Position, forks: tuple[tuple[int, int], ..
     agent.notes.checkpoint_base = agent.last.checkpoints
     agent.notes.phases["writable"] = agent.ports.clock.now_s() - agent.notes.free_s
     agent.note("writable", epoch=position.timeline, outcome=type(outcome).__name__)
-    agent.ports.server.settle(primary=True)
+    agent.ports.server.settle(primary=True, held=upstreams.held(agent, view, primary=True))
 
 
 def follow(agent: Agent, obs: Observation) -> None:
     """The measured position lies on the holder's history: only now the name of this epoch is taken."""
-    leader = obs.store.leader if obs.store else None
-    if leader is None or obs.copy is None or leader.holder.node not in agent.node.nodes:
+    leader, source = obs.store.leader if obs.store else None, upstream.wanted(obs)
+    if leader is None or obs.copy is None or source not in agent.node.nodes:
         return
     agent.notes.sealed = None
-    agent.ports.server.follow(leader.holder.node, obs.copy.standby_name(leader.epoch))
+    agent.ports.server.follow(source, obs.copy.standby_name(leader.epoch))
 
 
 def change_voters(agent: Agent, obs: Observation) -> None:

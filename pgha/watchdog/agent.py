@@ -23,7 +23,7 @@ from pgha.core.voters import SILENT_S
 from pgha.nodefile import NodeFile
 from pgha.ports import Clock, Committed, Conflict, Guard, GuardLink, Keep, Server, Store, StoreDown, Write
 from pgha.ports_parameters import Parameters
-from pgha.watchdog import configuring, planning, reach, telling
+from pgha.watchdog import configuring, planning, reach, telling, upstreams
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import NodeMemory
 from pgha.watchdog.notes import Notes
@@ -313,7 +313,7 @@ class Agent:
             chore_seen_s=notes.chore[1],
         )
         obs = replace(obs, silent_s=notes.heard(server.walsenders, now_s))
-        return configuring.seen(self, replace(obs, missing_s=self._missing(obs)))
+        return upstreams.seen(self, configuring.seen(self, replace(obs, missing_s=self._missing(obs))))
 
     def _own_view(self) -> StoreView | None:
         """What this node has written of the key since that read is newer than the read."""

@@ -12,6 +12,7 @@ from pgha.watchdog.attempts import Attempts
 from pgha.watchdog.configuring import Configuring
 from pgha.watchdog.crashes import Crashes
 from pgha.watchdog.starts import Starts
+from pgha.watchdog.upstreams import Upstream
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Notes:
     free_s: float = 0.0
     checkpoint_base: int = 0
     kept: tuple[str, ...] = ()
+    upstream: Upstream = field(default_factory=Upstream)
 
     def heard(self, walsenders: Sequence[Walsender], now_s: float) -> dict[str, float]:
         """For how long each walsender has shown the same reply, by its name; by this node's clock, never by the

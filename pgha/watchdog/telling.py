@@ -48,6 +48,8 @@ def describe(agent: Agent, obs: Observation, rule: Rule, beat: int) -> Member:
         nosync=node.nosync,
         clonefrom=node.clonefrom,
         noloadbalance=node.noloadbalance,
+        follow=node.follow,
+        follows=server.follows,
         settings=agent.notes.configuring.read,
         refused=agent.notes.configuring.refused(agent.settings.revision),
         pending={**agent.notes.configuring.waits(), **({} if agent.ports.link.state().child else UNARMED)},
@@ -100,7 +102,7 @@ def lag_problem(obs: Observation, rule: Rule) -> str:
 def essence(m: Member) -> tuple[object, ...]:
     """What of a member record is worth a write at once."""
     told = (m.state, m.primary, m.data, m.seal, m.upstream_epoch, m.problem, m.rule, m.kept, m.settings, m.refused)
-    return (*told, sorted(m.pending.items()), sorted(m.limits.items()), sorted(m.standbys), m.incarnation)
+    return (*told, m.follows, sorted(m.pending.items()), sorted(m.limits.items()), sorted(m.standbys), m.incarnation)
 
 
 def state_word(obs: Observation, rule: Rule) -> str:

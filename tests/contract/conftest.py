@@ -10,17 +10,21 @@ from pathlib import Path
 import pytest
 
 from pgha import records
+from pgha.adapters.binaries import find_postgres
 from pgha.adapters.etcd import EtcdStore
 from pgha.adapters.etcd_accounts import EtcdAccounts
 from pgha.adapters.local import SystemClock
 from pgha.adapters.memory import MemoryStore
+from pgha.errors import Refused
 from pgha.nodefile import StoreAccess
 from pgha.ops import store_login
 from pgha.ops.store_login import Login
 from pgha.ports import Store
+from tests.contract.real_servers import Scene, scene
 from tests.support.etcd_cluster import EtcdCluster, certificates_in, etcd_cluster, etcd_directory, expiring_tokens
 
 CLOCK = SystemClock()
+OTHER = 18  # deep: the machine's own version is enough for every day
 CLUSTER = "shop"
 _numbers = itertools.count(1)
 
@@ -95,3 +99,14 @@ def bench(request: pytest.FixtureRequest, prefix: str) -> Iterator[Bench]:
     yield Bench(first, second, prefix)
     first.close()
     second.close()
+
+
+@pytest.fixture(params=["own", pytest.param(OTHER, marks=pytest.mark.deep)])
+def servers(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Of the machine's own version, and of another one."""
+    try:
+        bin_dir = find_postgres(None, OTHER if request.param == OTHER else None)
+    except Refused as e:
+        pytest.skip(str(e))
+    with scene(bin_dir) as made:
+        yield made

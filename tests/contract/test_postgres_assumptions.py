@@ -5,15 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from pgha.adapters.binaries import find_postgres
 from pgha.adapters.server_senders import walsenders
 from pgha.core.voters import barrier
-from pgha.errors import Refused
 from tests.contract.real_servers import (
     WAITS_S,
     Scene,
@@ -27,7 +24,6 @@ from tests.contract.real_servers import (
     output,
     process_of,
     promote,
-    scene,
     sealed,
     stopped,
     written,
@@ -35,19 +31,6 @@ from tests.contract.real_servers import (
 from tests.support.postgres_pair import PlainServer, until
 
 pytestmark = [pytest.mark.loopback, pytest.mark.slow, pytest.mark.timeout(120)]
-
-OTHER = 18  # deep: the machine's own version is enough for every day
-
-
-@pytest.fixture(params=["own", pytest.param(OTHER, marks=pytest.mark.deep)])
-def servers(request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """Of the machine's own version, and of another one."""
-    try:
-        bin_dir = find_postgres(None, OTHER if request.param == OTHER else None)
-    except Refused as e:
-        pytest.skip(str(e))
-    with scene(bin_dir) as made:
-        yield made
 
 
 def history(server: PlainServer, number: int, text: str = "") -> None:

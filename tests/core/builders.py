@@ -114,7 +114,16 @@ def order(**more: object) -> Order:
 
 _CLOCKED = (
     *("now_s", "store__sent_s", "tenancy__sent_s", "tenancy__claimed_s", "key_seen_s", "bid_s", "health_s"),
-    *("start_after_s", "order_seen_s", "answers_s", "server__answered_s", "server__since_s", "server__stop_asked_s"),
+    *(
+        "start_after_s",
+        "order_seen_s",
+        "answers_s",
+        "follow_good_s",
+        "follow_left_s",
+        "server__answered_s",
+        "server__since_s",
+        "server__stop_asked_s",
+    ),
 )
 
 

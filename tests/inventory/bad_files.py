@@ -99,6 +99,11 @@ NODES = {
     "neighbours with one etcd port": C
     + "nodes:\n  a: {host: h1, data_dir: /srv/pg/a}\n  b: {host: h1, port: 2380, data_dir: /srv/pg/b}\n  c: h2\n",
     "nobody may lead": C + "nodes: {a: {host: h1, nofailover: true}}\n",
+    "following": C
+    + "nodes:\n  a: h1\n  b: h2\n  c: {host: h3, follow: d}\n  d: {host: h4, follow: c}\n"
+    + "  e: {host: h5, follow: f}\n  g: {host: h6, follow: g}\n"
+    + "  h: {host: h7, follow: c}\n  i: {host: h8, follow: B}\n",
+    "too many follow": C + "nodes: {a: h1, b: {host: h2, follow: a}, c: {host: h3, follow: b}}\n",
     "hundred and one": C + "nodes: [" + ", ".join(f"h{n}" for n in range(101)) + "]\n",
     "hostile hosts": C
     + "nodes:\n"

@@ -78,7 +78,7 @@ def test_the_example_value_of_every_key_is_accepted(key: inventory_keys.Key) -> 
         )
         if parts[-1] == "host":
             body = f"{{db1: {{host: {value}}}}}"
-        elif parts[-1] == "nofailover":
+        elif parts[-1] in ("nofailover", "follow"):
             body = body.removesuffix("}") + ", db2: h2, db3: h3}"
         text = f"cluster: shop\nnodes: {body}\n"
     else:

@@ -314,8 +314,9 @@ class Cluster:
 
 
 def _is_settled(seen: Seen) -> bool:
-    """One rule counts, and its voters are the copies that the other nodes have now."""
+    """One rule counts, and its voters are the copies that the other nodes have now, but who follows one of them."""
     leader = seen.records.leader
     if leader is None or len(leader.sync) != 1:
         return False
-    return leader.sync[0].voters == {m.copy for m in seen.records.members.values() if m.copy != leader.holder}
+    others = (m for m in seen.records.members.values() if m.copy != leader.holder)
+    return leader.sync[0].voters == {m.copy for m in others if not m.follow}

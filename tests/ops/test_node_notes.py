@@ -37,6 +37,17 @@ def test_a_nosync_standby_that_does_not_vote_is_as_it_should_be() -> None:
     assert judge(TARGET, seen(key=leader("n2"))).exit == Exit.DEGRADED
 
 
+def test_who_follows_a_standby_is_as_it_should_be_and_a_remark_says_when_it_does_not() -> None:
+    there = {"state": "streaming", "follow": "n2"}
+    one = member("n1", standbys={"n2.d2.3": ("streaming", 1000)})
+    apart = seen(one, member("n3", **there, follows="n2"), key=leader("n2"))
+    found = judge(TARGET, apart)
+    assert found.exit == Exit.OK and found.rows[2].tags == ("follow n2",) and not found.remarks, found
+    assert found.rows[2].lag_bytes is not None and found.rows[2].as_dict()["follows"] == "n2"
+    back = judge(TARGET, seen(member("n3", **there, follows="n1"), key=leader("n2")))
+    assert back.remarks == ("n3 streams from n1 while n2 can't be followed",)
+
+
 def test_an_order_for_one_node_is_shown_while_it_is_open() -> None:
     assert judge(TARGET, with_order(seen())).order == "restart n2: asked, asked 4 s ago by anna@desk"
     assert judge(TARGET, with_order(seen(), phase="done")).order == ""

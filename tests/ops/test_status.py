@@ -242,8 +242,8 @@ def test_json_has_stable_names_and_its_schema() -> None:
     assert body["schema_version"] == 1 and body["exit"] == 10 and body["leader"] == "n1"
     assert set(body["nodes"][0]) == {
         "node", "role", "state", "timeline", "lsn", "lag_bytes", "lag_s", "sync", "lease_left_s", "near_misses",
-        "least_lease_left_s", "seen_s", "host", "tags", "pending_restart", "postgres_version", "pgha_version", "alert",
-        "problem",
+        "least_lease_left_s", "seen_s", "host", "tags", "follows", "pending_restart", "postgres_version",
+        "pgha_version", "alert", "problem",
     }  # fmt: skip
 
 

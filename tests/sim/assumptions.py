@@ -34,6 +34,7 @@ ASSUMPTIONS: dict[str, Assumption] = {
     "PG14": Assumption("backends whose postmaster was killed go on and acknowledge commits"),
     "PG15": Assumption("names set to '' release who waits, as acknowledged"),
     "PG16": Assumption("who streams from a standby stays connected through its promotion, and goes on to its timeline"),
+    "PG19": Assumption("a reply to a standby counts for nobody, and who has more than it waits there for it"),
     "PG17": Assumption(
         "a rewound directory may lack WAL of its source, and answers nobody before it has it",
         untested="only where the source writes between the copy of its WAL and the end: the fake takes it for the rule",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pgha import records
 from pgha.core.model import Cluster as ClusterRecord
@@ -25,10 +26,19 @@ WRITES_S = ((0.03, 0.07), (0.06, 0.14), (0.1, 0.3))  # between two writes of one
 class Cluster:
     """World, store, nodes, clients and the checks."""
 
-    def __init__(self, seed: int, *, echo: Callable[[str], None] | None = None, durability: str = "quorum") -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        echo: Callable[[str], None] | None = None,
+        durability: str = "quorum",
+        follow: Mapping[str, str] | None = None,
+    ) -> None:
+        """follow: tags of nodes; each such node is there, and two without a tag beside them."""
         self.world = world = World(seed, echo=echo)
         rng = world.rng
         size = rng.choices((3, 5, 2), (80, 10, 10))[0]
+        size = max(size, 4, len(follow) + 2) if follow else size
         self.h_s = rng.choice((5.0, 6.0, 6.0, 8.0))
         self.links = Links()
         self.store = StoreService(world, self.links)
@@ -46,6 +56,7 @@ class Cluster:
         for name in names:
             moods = Moods(late_rules, late_reports)
             self.nodes[name] = Node(self, name, names, rate=1.0 + rng.uniform(-0.005, 0.005), moods=moods)
+            self.nodes[name].file = replace(self.nodes[name].file, follow=(follow or {}).get(name, ""))
         self.checks.nodes = self.nodes
         self.links.healed = self._healed
         self.store.on_landed = self.checks.on_landed
@@ -144,7 +155,8 @@ class Cluster:
             stream = node.pg.receiver
             if node is primary or node.name in self.away:
                 continue
-            if stream is None or stream.sender is not primary.pg or not stream.streaming:
+            sources = (primary.name, node.file.follow)
+            if stream is None or stream.sender.node.name not in sources or not stream.streaming:
                 return f"{node.name} does not stream from {primary.name}"
         order = self.order()
         if order is not None and order.epoch >= leader.epoch and order.phase not in ("done", "refused"):

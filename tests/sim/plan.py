@@ -44,6 +44,7 @@ REJOINS = ("kill_server", "kill_postmaster", "kill_rewinder")  # the last one is
 LYING = ("clock_jump", "delusion", "snare")
 DURABILITIES = ("quorum", "strict", "async")
 FAULTS_S = 85.0
+FOLLOW = {"n3": "n2", "n4": "n3"}  # a chain
 UNKNOWN = 0.02  # of commits, all the time, where outcomes are unknown
 
 
@@ -60,7 +61,8 @@ class Fault:
 class Plan:
     """A run. seed: of the world. until: when faults end. odds: of an unknown outcome at all times.
 
-    core: whether one node that is not needed stays away for ever when all the others are healed.
+    core: whether one node that is not needed stays away for ever when all the others are healed. follow: whether the
+    last nodes follow standbys (`FOLLOW`).
     """
 
     seed: int
@@ -69,6 +71,7 @@ class Plan:
     until: float = FAULTS_S
     odds: float = 0.0
     core: bool = False
+    follow: bool = False
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -83,11 +86,17 @@ class Plan:
         """One line for the run and one for each fault: what `parse` reads."""
         head = f"seed {self.seed} durability {self.durability} until {self.until:g} odds {self.odds:g}"
         lines = (f"{f.at:.4f} {f.kind} {f.dice}" for f in self.faults)
-        return "\n".join((f"{head} core {int(self.core)}", *lines)) + "\n"
+        head += f" core {int(self.core)}" + (" follow 1" if self.follow else "")
+        return "\n".join((head, *lines)) + "\n"
 
 
 def draw(
-    seed: int, *, durability: str = "quorum", until: float = FAULTS_S, kinds: tuple[str, ...] | None = None
+    seed: int,
+    *,
+    durability: str = "quorum",
+    until: float = FAULTS_S,
+    kinds: tuple[str, ...] | None = None,
+    follow: bool = False,
 ) -> Plan:
     """The run of a seed. kinds None: as the seed draws them."""
     rng = random.Random(f"plan {seed}")
@@ -102,7 +111,7 @@ def draw(
         while rng.random() < 0.15:  # misfortunes come together
             faults.append(Fault(now, rng.choice(drawn), rng.getrandbits(24)))
         now = round(now + rng.expovariate(1.0 / pause), 4)
-    return Plan(seed, tuple(faults), durability, until, UNKNOWN if "unknown" in drawn else 0.0, core)
+    return Plan(seed, tuple(faults), durability, until, UNKNOWN if "unknown" in drawn else 0.0, core, follow)
 
 
 def parse(text: str) -> Plan:
@@ -121,4 +130,5 @@ def parse(text: str) -> Plan:
         float(word["until"]),
         float(word["odds"]),
         word["core"] == "1",
+        word.get("follow") == "1",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.sim.bugs import BUGS, planted
 from tests.sim.cluster import Cluster
 from tests.sim.faults import Faults
-from tests.sim.plan import DURABILITIES, FAULTS_S, KINDS, Plan, draw, parse
+from tests.sim.plan import DURABILITIES, FAULTS_S, FOLLOW, KINDS, Plan, draw, parse
 from tests.sim.quick import quick
 from tests.sim.shrink import Shrinker
 
@@ -74,17 +74,19 @@ def simulate(
     echo: Callable[[str], None] | None = None,
     live: bool = True,
     durability: str = "quorum",
+    follow: bool = False,
 ) -> Verdict:
     """One run, as its seed draws it."""
     if bug:
         kinds, durability = BUGS[bug].kinds, BUGS[bug].durability
-    return play(draw(seed, durability=durability, until=faults_s, kinds=kinds), bug=bug, echo=echo, live=live)
+    plan = draw(seed, durability=durability, until=faults_s, kinds=kinds, follow=follow)
+    return play(plan, bug=bug, echo=echo, live=live)
 
 
 def play(plan: Plan, *, bug: str = "", echo: Callable[[str], None] | None = None, live: bool = True) -> Verdict:
     """One run: faults for a while, then all is healed and the cluster must come back by itself."""
     with quick(), planted(bug):
-        cluster = Cluster(plan.seed, echo=echo, durability=plan.durability)
+        cluster = Cluster(plan.seed, echo=echo, durability=plan.durability, follow=FOLLOW if plan.follow else None)
         world = cluster.world
         faults = Faults(cluster, plan)
         recovered_s = 0.0
@@ -129,7 +131,11 @@ def _comes_back(cluster: Cluster) -> float:
         return took
     epoch = cluster.checks.leader.epoch if cluster.checks.leader else 0
     if world.run(world.now + QUIET_S):
-        leader, complaint = cluster.checks.leader, cluster.complaint()
+        complaint = cluster.complaint()
+        if complaint and any(node.file.follow for node in cluster.nodes.values()):  # one that goes back to its own
+            world.run(world.now + STEADY_S)
+            complaint = cluster.complaint()
+        leader = cluster.checks.leader
         if leader is None or leader.epoch != epoch:
             world.fail("I11", f"the leader changed within {QUIET_S:.0f} quiet seconds")
         elif complaint:
@@ -147,6 +153,7 @@ def _flags(args: argparse.Namespace) -> list[str]:
     found = ["--seconds", f"{args.seconds:g}"] if args.seconds != FAULTS_S else []
     found += ["--bug", args.bug] if args.bug else []
     found += ["--durability", args.durability] if args.durability != "quorum" else []
+    found += ["--follow"] if args.follow else []
     return found + (["--kinds", args.kinds] if args.kinds else [])
 
 
@@ -160,7 +167,7 @@ def _plans(args: argparse.Namespace) -> Iterator[Plan]:
     if args.bug:
         kinds, durability = BUGS[args.bug].kinds or kinds, BUGS[args.bug].durability
     for seed in [args.seed] if args.seed is not None else range(args.first, args.first + args.seeds):
-        yield draw(seed, durability=durability, until=args.seconds, kinds=kinds)
+        yield draw(seed, durability=durability, until=args.seconds, kinds=kinds, follow=args.follow)
 
 
 def main() -> int:
@@ -174,6 +181,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=FAULTS_S, help="how long faults go on")
     parser.add_argument("--kinds", default="", help=f"these faults, by commas: {', '.join(KINDS)}")
     parser.add_argument("--durability", default="quorum", choices=DURABILITIES)
+    parser.add_argument("--follow", action="store_true", help="the last nodes follow standbys")
     parser.add_argument("--plan", type=Path, help="the run that this file describes")
     parser.add_argument("--go-on", action="store_true", help="do not stop at the first failing seed")
     args = parser.parse_args()

@@ -39,6 +39,7 @@ class Group:
     kinds: tuple[str, ...] | None = None
     durability: str = "quorum"
     live: bool = True
+    follow: bool = False
 
     @property
     def seeds(self) -> range:
@@ -49,7 +50,9 @@ class Group:
     def flags(self) -> tuple[str, ...]:
         """Without them the seed would be another run."""
         flags = ("--durability", self.durability) if self.durability != "quorum" else ()
-        return (*flags, "--kinds", ",".join(self.kinds)) if self.kinds else flags
+        return (
+            (*flags, *(("--follow",) if self.follow else ()), "--kinds", ",".join(self.kinds)) if self.kinds else flags
+        )
 
 
 DRAWN = Group("drawn", 60)
@@ -59,7 +62,8 @@ LOST = Group("lost", 15, LOSING)
 REJOINED = Group("rejoined", 20, REJOINS, live=False)  # liveness apart: who crashes so often waits for its next start
 ORDERED = Group("ordered", 15, ORDERS)
 LATER = Group("later", 15, PLANNED)
-GROUPS = (DRAWN, STRICT, ASYNC, CHANGED, LOST, REJOINED, ORDERED, LATER)
+FOLLOWED = Group("followed", 15, follow=True)
+GROUPS = (DRAWN, STRICT, ASYNC, CHANGED, LOST, REJOINED, ORDERED, LATER, FOLLOWED)
 
 
 def spread() -> Iterator[tuple[Group, int]]:
@@ -71,4 +75,4 @@ def spread() -> Iterator[tuple[Group, int]]:
 @lru_cache(maxsize=512)
 def verdict_of(group: Group, seed: int) -> Verdict:
     """Played once."""
-    return simulate(seed, kinds=group.kinds, durability=group.durability, live=group.live)
+    return simulate(seed, kinds=group.kinds, durability=group.durability, live=group.live, follow=group.follow)

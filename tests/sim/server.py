@@ -120,6 +120,7 @@ class SimServer:
             position=position,
             replay=position if primary else Position(position.timeline, pg.replayed),
             upstream_epoch=parsed[1] if parsed and not primary else 0,
+            follows=pg.upstream[0] if pg.upstream and not primary else "",
             receiving=receiving,
             names=pg.names_text,
             walsenders=senders if primary else (),
@@ -357,7 +358,7 @@ class SimServer:
         finally:
             self._job = ""
 
-    def settle(self, *, primary: bool) -> tuple[str, ...]:
+    def settle(self, *, primary: bool, held: frozenset[str]) -> tuple[str, ...]:
         """Slots are no matter here."""
         if not self._job:
             self.job_failed = ""

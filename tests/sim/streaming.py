@@ -31,7 +31,7 @@ class Stream:
         self.heard = {sender: self.world.now, receiver: self.world.now}
         self.streaming = False
         self.flushed = 0
-        self.rule = Names.of(sender.names_text) if sender.state is State.PRIMARY else BARRIER
+        self.rule = Names.of(sender.names_text) if sender.state is State.PRIMARY else BARRIER  # PG19
         self.diverged = _reaches(receiver, sender) is None
         self.flying = True
         self._held: list[tuple[SimPg, SimPg, Callable[[], None]]] = []

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from pgha import records
+from pgha.core import upstream
 from pgha.core.model import Leader
 from tests.sim.cluster import Cluster
 from tests.sim.guard import SimKeep
@@ -169,4 +170,27 @@ def test_nodes_whose_memory_takes_nothing_hand_over_what_they_hold_and_never_cla
         assert third is not first
     full.clear()
     await_(cluster, lambda: not cluster.complaint(), 60.0, "there is room again")
+    ended(cluster)
+
+
+def test_a_follower_of_a_standby_goes_to_the_primary_while_that_one_is_away_and_back() -> None:
+    cluster = Cluster(1, follow={"n4": "n3"})
+
+    def source() -> str:
+        stream = cluster.nodes["n4"].pg.receiver
+        return stream.sender.node.name if stream is not None and stream.streaming else ""
+
+    def voters() -> set[str]:
+        leader = cluster.checks.leader
+        return {v.node for rule in leader.sync for v in rule.voters} if leader is not None else set()
+
+    await_(cluster, lambda: not cluster.complaint() and cluster.primary() and source() == "n3", 60.0, "n4 follows n3")
+    await_(cluster, lambda: len(voters()) == len(cluster.nodes) - 2, 30.0, "all others vote")
+    primary = cluster.primary()
+    assert primary is not None and primary.name != "n3" and "n4" not in voters()
+    cluster.nodes["n3"].power_off()
+    await_(cluster, lambda: source() == primary.name, upstream.AWAY_S + 5.0, "n4 follows the primary")
+    cluster.nodes["n3"].power_on()
+    await_(cluster, lambda: source() == "n3", upstream.BACK_S + 20.0, "n4 follows n3 again")
+    assert "n4" not in voters() and not cluster.complaint()
     ended(cluster)

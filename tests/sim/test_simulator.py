@@ -12,7 +12,7 @@ import pytest
 from tests.sim.bugs import BUGS
 from tests.sim.plan import parse
 from tests.sim.run import Verdict, play, simulate
-from tests.sim.seeds import ASYNC, CHANGED, DRAWN, LATER, LOST, ORDERED, REJOINED, STRICT, Group, verdict_of
+from tests.sim.seeds import ASYNC, CHANGED, DRAWN, FOLLOWED, LATER, LOST, ORDERED, REJOINED, STRICT, Group, verdict_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted((CHECKOUT / "tests/sim/scenarios").glob("*.txt"))
@@ -64,6 +64,11 @@ def test_servers_are_restarted_and_copies_made_anew_on_order_while_everything_go
 def test_orders_for_later_are_given_once_at_their_time_while_everything_goes_wrong() -> None:
     phases = [phase for seed in LATER.seeds for phase in well(LATER, seed).plans]
     assert phases.count("done") >= 10 and "dropped" in phases, phases
+
+
+def test_a_chain_of_followers_loses_nothing_and_comes_back_whatever_goes_wrong() -> None:
+    for seed in FOLLOWED.seeds:
+        assert well(FOLLOWED, seed).acks > 100, f"seed {seed}: hardly anything was written"
 
 
 def test_an_operators_failover_loses_what_it_names_and_nothing_else() -> None:
