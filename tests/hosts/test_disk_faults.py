@@ -27,6 +27,13 @@ DISKS: dict[str, Disk] = {}
 NOTICED_S = 5.0
 
 
+@pytest.fixture(autouse=True)
+def _room(cluster: HostCluster) -> None:
+    """Each change of the leader takes two files of WAL, which a standby keeps for checkpoint_timeout: too many here."""
+    for node in (cluster.primary, *cluster.standbys):
+        cluster.sql(node, ["CHECKPOINT"])
+
+
 @pytest.fixture
 def disks(cluster: HostCluster) -> Iterator[dict[str, Disk]]:
     """The nodes' disks, by name; free and running before and after."""
@@ -34,8 +41,6 @@ def disks(cluster: HostCluster) -> Iterator[dict[str, Disk]]:
         if node not in DISKS:
             DISKS[node] = Disk(cluster.lab, node, FILES)
             cluster.await_whole()
-    for node in (cluster.primary, *cluster.standbys):  # each change of the leader takes a file of WAL or two
-        cluster.sql(node, ["CHECKPOINT"])
     yield DISKS
     for disk in DISKS.values():
         disk.thaw()
