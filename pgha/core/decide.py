@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 
 from pgha.core.situation import AXES, Bid, Budget, Duty, Holder, Path, Server, Situation, Store
 
@@ -352,6 +353,7 @@ def _flipped(s: Situation, axis: str, value: Enum) -> Situation:
     return replace(s, **changes)  # type: ignore[arg-type]  # AXES pairs each name with its type
 
 
+@lru_cache(maxsize=256)  # few situations come up again and again
 def reasons(s: Situation) -> tuple[Reason, ...]:
     """Why this rule: the axes that, flipped alone, would change it."""
     here, found = choose(s), []

@@ -311,9 +311,11 @@ class Agent:
             order_seen_s=notes.order[1],
             prepared=notes.prepared,
             chore_seen_s=notes.chore[1],
+            silent_s=notes.heard(server.walsenders, now_s),
         )
-        obs = replace(obs, silent_s=notes.heard(server.walsenders, now_s))
-        return upstreams.seen(self, configuring.seen(self, replace(obs, missing_s=self._missing(obs))))
+        outdated, short = configuring.is_outdated(self, obs), configuring.is_short(self, obs)
+        obs = replace(obs, missing_s=self._missing(obs), outdated=outdated, short=short)
+        return upstreams.seen(self, obs)
 
     def _own_view(self) -> StoreView | None:
         """What this node has written of the key since that read is newer than the read."""

@@ -7,7 +7,7 @@ until the settings change again, and the member record says why.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgha import records
@@ -216,8 +216,3 @@ def _answer(agent: Agent, obs: Observation) -> None:
         agent.notes.configuring.answered = question.ident
     else:
         agent.reread = True
-
-
-def seen(agent: Agent, obs: Observation) -> Observation:
-    """The observation, with what is to be known of parameters."""
-    return replace(obs, outdated=is_outdated(agent, obs), short=is_short(agent, obs))

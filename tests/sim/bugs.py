@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pgha import records
-from pgha.core import bids, classify, cover, following, schedule, voters
+from pgha.core import bids, classify, cover, following, voters
 from pgha.core import decide as decide_module
 from pgha.core.decide import Action
 from pgha.core.decide import Rule as Decision
@@ -24,13 +24,12 @@ from pgha.watchdog import act
 from pgha.watchdog.agent import Agent
 from pgha.watchdog.lease import LeaseKeeper
 from pgha.watchdog.memory import KnownCopy
-from tests.sim import copying
+from tests.sim import bugs_later, copying
 from tests.sim.guard import AgentProcess, SimGuard, SimKeep
 from tests.sim.plan import REJOINS
+from tests.sim.planting import Undo, both, swap
 from tests.sim.server import SimServer
 from tests.sim.store import SimStore
-
-Undo = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +48,6 @@ class Bug:
     live: bool = False
 
 
-def _swap(owner: object, name: str, new: object) -> Undo:
-    old = getattr(owner, name)
-    setattr(owner, name, new)
-    return lambda: setattr(owner, name, old)
-
-
-def _both(*undos: Undo) -> Undo:
-    def undo() -> None:
-        for one in undos:
-            one()
-
-    return undo
-
-
 # -- seals and cover ---------------------------------------------------------------------------------------------
 
 
@@ -73,7 +58,7 @@ def _seal_leaks() -> Undo:
     def settled(self: SimServer) -> bool:
         return True
 
-    return _both(_swap(SimServer, "cut", cut), _swap(SimServer, "settled_cut", settled))
+    return both(swap(SimServer, "cut", cut), swap(SimServer, "settled_cut", settled))
 
 
 def _one_seal_less() -> Undo:
@@ -82,7 +67,7 @@ def _one_seal_less() -> Undo:
     def missing(own: Seal, seals: Iterable[Seal], sync: tuple[Rule, ...]) -> tuple[cover.Missing, ...]:
         return tuple(m for m in real(own, seals, sync) if m.have < m.need - 1)
 
-    return _swap(cover, "missing", missing)
+    return swap(cover, "missing", missing)
 
 
 def _any_revision() -> Undo:
@@ -96,7 +81,7 @@ def _any_revision() -> Undo:
             guards = [g for g in guards if not g.key.endswith("/leader")]
         return real(self, guards, writes, deadline_s=deadline_s)
 
-    return _swap(SimStore, "commit", commit)
+    return swap(SimStore, "commit", commit)
 
 
 def _underreport() -> Undo:
@@ -105,7 +90,7 @@ def _underreport() -> Undo:
         position = self.pg.data.position
         return replace(position, lsn=position.lsn - position.lsn % 4096)
 
-    return _swap(SimServer, "measured", measured)
+    return swap(SimServer, "measured", measured)
 
 
 def _trial_follow() -> Undo:
@@ -115,7 +100,7 @@ def _trial_follow() -> Undo:
         found = real(obs)
         return Path.FOLLOW if found in (Path.REWIND, Path.CLONE) else found
 
-    return _swap(classify, "_path", path)
+    return swap(classify, "_path", path)
 
 
 def _unseal_free() -> Undo:
@@ -128,7 +113,7 @@ def _unseal_free() -> Undo:
             return real(replace(s, bid=Bid.NONE))
         return rule
 
-    return _swap(decide_module, "_standby", standby)
+    return swap(decide_module, "_standby", standby)
 
 
 def _forgets_seal() -> Undo:
@@ -138,7 +123,7 @@ def _forgets_seal() -> Undo:
     def save(self: SimKeep, body: dict[str, object]) -> None:
         real(self, {**body, "seal": None})
 
-    return _swap(SimKeep, "save", save)
+    return swap(SimKeep, "save", save)
 
 
 def _claims_beyond() -> Undo:
@@ -151,12 +136,12 @@ def _claims_beyond() -> Undo:
             return False
         return real(obs, replace(view, order=replace(order, gives_up=leader.sync)), seal, seals)
 
-    return _swap(bids, "ordered", ordered)
+    return swap(bids, "ordered", ordered)
 
 
 def _any_lag() -> Undo:
     """Where nothing is promised, max_lag is not looked at."""
-    return _swap(bids, "lags", lambda view, seal: False)
+    return swap(bids, "lags", lambda view, seal: False)
 
 
 # -- the lease ---------------------------------------------------------------------------------------------------
@@ -169,7 +154,7 @@ def _lease_from_reply() -> Undo:
     def landed(self: LeaseKeeper, new: Leader, revision: int, sent_s: float) -> None:
         real(self, new, revision, self.clock.now_s() + 1.0)
 
-    return _swap(LeaseKeeper, "_landed", landed)
+    return swap(LeaseKeeper, "_landed", landed)
 
 
 def _fence_late() -> Undo:
@@ -179,7 +164,7 @@ def _fence_late() -> Undo:
         real(self, None if at_s is None else at_s + 3.0)
 
     soft = property(lambda self: self.f_hard_s + 3.0)
-    return _both(_swap(SimGuard, "set_deadline", set_deadline), _swap(Timing, "f_soft_s", soft))
+    return both(swap(SimGuard, "set_deadline", set_deadline), swap(Timing, "f_soft_s", soft))
 
 
 def _release_early() -> Undo:
@@ -192,7 +177,7 @@ def _release_early() -> Undo:
             return Decision.R300_RELEASE_DOWN
         return real(s)
 
-    return _swap(decide_module, "_safety", safety)
+    return swap(decide_module, "_safety", safety)
 
 
 def _claim_early() -> Undo:
@@ -206,7 +191,7 @@ def _claim_early() -> Undo:
             return Holder.SILENT
         return found
 
-    return _swap(classify, "_holder", holder)
+    return swap(classify, "_holder", holder)
 
 
 # -- pause -------------------------------------------------------------------------------------------------------
@@ -214,7 +199,7 @@ def _claim_early() -> Undo:
 
 def _pause_ignored() -> Undo:
     """The others call a paused holder silent after H."""
-    return _swap(Timing, "silent_after_s", lambda self, left_s: self.h_s)
+    return swap(Timing, "silent_after_s", lambda self, left_s: self.h_s)
 
 
 def _pause_never_nearer() -> Undo:
@@ -225,7 +210,7 @@ def _pause_never_nearer() -> Undo:
         far[id(self)] = max(base_s, far.get(id(self), 0.0))
         real(self, far[id(self)])
 
-    return _swap(LeaseKeeper, "_tell", tell)
+    return swap(LeaseKeeper, "_tell", tell)
 
 
 # -- rules in force ----------------------------------------------------------------------------------------------
@@ -239,7 +224,7 @@ def _names_late() -> Undo:
         real(self, epoch, "")
         return True
 
-    return _swap(SimServer, "prepare_promotion", prepare)
+    return swap(SimServer, "prepare_promotion", prepare)
 
 
 def _stale_rule() -> Undo:
@@ -248,7 +233,7 @@ def _stale_rule() -> Undo:
     def change(self: SimServer, names: str, *, barrier: bool) -> bool:
         return real(self, names, barrier=False)
 
-    return _swap(SimServer, "change_names", change)
+    return swap(SimServer, "change_names", change)
 
 
 def _names_before_entry() -> Undo:
@@ -273,7 +258,7 @@ def _drop_early() -> Undo:
         step = real(view, last)
         return voters.DropEntries(last) if isinstance(step, voters.ReadMark | voters.WaitFlush) else step
 
-    return _swap(voters, "_finish", finish)
+    return swap(voters, "_finish", finish)
 
 
 def _claim_forgets() -> Undo:
@@ -283,12 +268,12 @@ def _claim_forgets() -> Undo:
     def dump(leader: Leader) -> bytes:
         return real(replace(leader, sync=leader.sync[-1:]) if leader.tenure is Tenure.CLAIMED else leader)
 
-    return _swap(records, "dump_leader", dump)
+    return swap(records, "dump_leader", dump)
 
 
 def _torn_counts() -> Undo:
     """A directory in which a rewind was cut short is taken for a copy like any other."""
-    return _swap(SimServer, "usable", lambda self, data: True)
+    return swap(SimServer, "usable", lambda self, data: True)
 
 
 def _same_id() -> Undo:
@@ -307,7 +292,7 @@ def _same_id() -> Undo:
         rules = tuple(replace(r, holder=own.copy) if r.holder.data == own.copy.data else r for r in sync)
         return real_missing(own, seals, rules)
 
-    return _both(_swap(copying, "clone", clone), _swap(cover, "missing", missing))
+    return both(swap(copying, "clone", clone), swap(cover, "missing", missing))
 
 
 def _late_seal_forget() -> Undo:
@@ -319,7 +304,7 @@ def _late_seal_forget() -> Undo:
     ) -> Committed | Conflict | Unknown:
         return real(self, [g for g in guards if "/members/" not in g.key], writes, deadline_s=deadline_s)
 
-    return _both(_swap(SimStore, "commit", commit), _forgets_seal())
+    return both(swap(SimStore, "commit", commit), _forgets_seal())
 
 
 # -- timelines ---------------------------------------------------------------------------------------------------
@@ -327,34 +312,12 @@ def _late_seal_forget() -> Undo:
 
 def _tl_pg() -> Undo:
     """PostgreSQL chooses the number of the timeline."""
-    return _swap(SimServer, "fill_histories", lambda self, epoch: None)
+    return swap(SimServer, "fill_histories", lambda self, epoch: None)
 
 
 def _stuck_target() -> Undo:
     """Nobody asks at which timeline a standby aims that can't follow: it waits for ever."""
-    return _swap(classify, "given_up", lambda obs, first: ())
-
-
-# -- orders for later ---------------------------------------------------------------------------------------------
-
-
-def _plan_early() -> Undo:
-    """Nobody looks at the clock."""
-    real = schedule.due
-    return _swap(schedule, "due", lambda plans, wall: real([replace(p, at=min(p.at, wall)) for p in plans], wall))
-
-
-def _plan_apart() -> Undo:
-    """An order is given first, and the plan's note of it comes with the next look."""
-    real = SimStore.commit
-
-    def commit(
-        self: SimStore, guards: Sequence[Guard], writes: Sequence[Write], *, deadline_s: float
-    ) -> Committed | Conflict | Unknown:
-        plans = [w for w in writes if "/schedule/" in w.key] if len(writes) > 1 else []
-        return real(self, guards, [w for w in writes if w not in plans], deadline_s=deadline_s)
-
-    return _swap(SimStore, "commit", commit)
+    return swap(classify, "given_up", lambda obs, first: ())
 
 
 def _swap_action(action: Action, new: Callable[[Agent, Observation], None]) -> Undo:
@@ -402,8 +365,8 @@ BUGS: dict[str, Bug] = {
     "stuck_target": Bug(
         "a standby aims for ever at a timeline that was given up", ("I11",), _stuck_target, YOUNG, live=True
     ),
-    "plan_early": Bug("a plan does not wait for its time", ("I14",), _plan_early, PLANNED),
-    "plan_apart": Bug("a plan's order and its note are two commits", ("I14",), _plan_apart, PLANNED),
+    "plan_early": Bug("a plan does not wait for its time", ("I14",), bugs_later.plan_early, PLANNED),
+    "plan_apart": Bug("a plan's order and its note are two commits", ("I14",), bugs_later.plan_apart, PLANNED),
     "tl_pg": Bug("PostgreSQL chooses the timeline's number", ("I5",), _tl_pg),
 }
 
