@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pgha.core.timing import timing_for
 from pgha.errors import Exit, Findings, PghaError
 from pgha.host import Remote
-from pgha.ops import host_health, host_preflight, host_reach, status
+from pgha.ops import host_health, host_preflight, host_reach, node_notes, status
 from pgha.ops.host_fleet import Distant, look_at_all
 from pgha.ops.host_health import Finding
 from pgha.ops.host_preflight import Seen
@@ -101,6 +101,7 @@ def check(inventory: Inventory, distant: Distant, looks: Looks, progress: Progre
         store = looks.gather()
         now = status.judge(from_inventory(inventory, ""), store)
         warnings += now.notes if now.exit != Exit.OK else ()
+        warnings += node_notes.unarmed(store.records)
         state = now.sentence()
         running = {name: remotes[name] for name, one in seen.items() if one.marker}
         findings = _health(running, seen, verdict.bin_dir, distant, store, looks.room(), flags)

@@ -32,7 +32,7 @@ def remarks(found: records.Records, at: float) -> tuple[str, ...]:
             said.append(f"{name} streams from {member.follows} while {member.follow} can't be followed")
         waits = sorted(pair for pair in member.pending.items() if pair[0] != FENCE)
         said += [f"{name} waits for a restart: {p} {now} -> {new}" for p, (now, new) in waits]
-        said += [f"{name}: {UNARMED}" for _ in range(FENCE in member.pending)]
+        said += [f"{name}: {UNARMED}"] if FENCE in member.pending else []
         measured, ago_s = member.measures, max(0.0, at - member.measures.least_at)
         if measured.near and ago_s <= DAY_S:
             times = f"{measured.near} near miss{'' if measured.near == 1 else 'es'} within a day"
@@ -54,6 +54,11 @@ def _differ(found: records.Records, what: str, name: str) -> str:
     shown = short if len(set(short.values())) == len(runs) else {version: version for version in runs}
     told = "; ".join(f"{shown[version]} on {', '.join(nodes)}" for version, nodes in sorted(runs.items()))
     return f"several versions of {what} run: {told}"
+
+
+def unarmed(found: records.Records) -> list[str]:
+    """The nodes whose server is not the guard's child (bootstrap --adopt), with what ends that."""
+    return [f"{name}: {UNARMED}" for name, member in sorted(found.members.items()) if FENCE in member.pending]
 
 
 def problems(found: records.Records) -> list[str]:

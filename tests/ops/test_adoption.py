@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
@@ -10,11 +10,11 @@ from typing import cast
 import pytest
 
 from pgha import inventory
-from pgha.errors import Findings, PghaError
-from pgha.host import Identity
+from pgha.errors import Findings, PghaError, Refused
+from pgha.host import Host, Identity, Ran
 from pgha.ops import adoption
 from pgha.ops.adoption import Looked, Server
-from pgha.ops.fleet import Place
+from pgha.ops.fleet import Fleet, Place
 from pgha.pg.adopted import PidFile, Runs, Setting
 
 TEXT = """cluster: shop
@@ -122,6 +122,65 @@ def test_only_what_the_store_may_hold_and_the_inventory_does_not_is_taken_in() -
     looked = judged(server("n1", given), text=text)
     assert looked.imported == {"work_mem": "7MB"}
     assert any("not taken over: my.thing" in warning for warning in looked.warnings)
+
+
+class Machine:
+    """A host that answers these commands, by their first words; `read` gives files."""
+
+    user = "postgres"
+
+    def __init__(self, files: Mapping[str, str], said: Mapping[str, str]) -> None:
+        self.files, self.said = files, said
+
+    def holds_something(self, path: str) -> bool:
+        return path == "/data"
+
+    def read(self, path: str) -> str | None:
+        return self.files.get(path)
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str = "", cwd: str = "/") -> Ran:
+        return Ran(0, out=self.said.get(argv[0], ""))
+
+
+PID = "77\n/data\n1\n5432\n/run/postgresql\n*\n 1 2\nready\n"
+STAT = "77 (postgres) S " + " ".join(str(n) for n in range(30))
+
+
+@pytest.mark.parametrize(
+    ("files", "ps", "says"),
+    [
+        ({}, "", "holds data, and no server runs there"),
+        ({"/data/postmaster.pid": PID.replace("ready", "stopping"), "/proc/77/stat": STAT}, "", "no server runs there"),
+        ({"/data/postmaster.pid": PID}, "", "no server runs there"),
+        (
+            {"/data/postmaster.pid": PID, "/proc/77/stat": STAT},
+            " 9 /usr/bin/python3 /usr/bin/patroni /etc/patroni/config.yml\n",
+            "Patroni is at work there",
+        ),
+        ({"/data/postmaster.pid": PID, "/proc/77/stat": STAT}, " 9 vi patroni.yml\n", "can't be asked as postgres"),
+    ],
+)
+def test_a_place_that_can_not_be_taken_over_is_refused_by_what_is_there(
+    files: dict[str, str], ps: str, says: str
+) -> None:
+    host = cast("Host", Machine(files, {"readlink": "/data", "ps": ps}))
+    place = cast("Place", SimpleNamespace(name="n1", data_dir="/data", state_dir="/state", host="h", port=5432))
+    with pytest.raises(Refused, match=says):
+        adoption.look(cast("Fleet", Looks(host, place)), WANTED)
+
+
+class Looks:
+    """A fleet of one."""
+
+    def __init__(self, host: Host, place: Place) -> None:
+        self._host, self._place = host, place
+        self.ready = SimpleNamespace(nodes=(place,), bin_dir="/bin")
+
+    def host(self, node: Place) -> Host:
+        return self._host
+
+    def each(self, work: Callable[[Place], None]) -> None:
+        work(self._place)
 
 
 def test_libraries_that_the_inventory_names_are_not_refused() -> None:

@@ -26,6 +26,14 @@ def test_tags_and_what_waits_for_a_restart_are_shown_of_a_healthy_cluster() -> N
     assert found.next_step == "pgha restart --rolling --pending"
 
 
+def test_a_server_that_was_taken_over_is_shown_with_what_arms_its_fence() -> None:
+    found = judge(TARGET, seen(member("n2", pending={"fence": ("not armed", "armed"), "max_connections": ("1", "2")})))
+    assert found.exit == Exit.OK and found.next_step == "pgha restart --rolling --pending"
+    assert [remark.partition(":")[0] for remark in found.remarks] == ["n2 waits for a restart", "n2"]
+    assert "fence is not armed" in found.remarks[1] and "restart --rolling --pending" in found.remarks[1]
+    assert node_notes.unarmed(seen().records) == []
+
+
 def test_a_node_that_left_the_settings_makes_the_cluster_degraded() -> None:
     found = judge(TARGET, seen(member("n3", refused="revision 5 is left")))
     assert found.exit == Exit.DEGRADED and "n3: revision 5 is left" in found.notes
