@@ -99,7 +99,11 @@ def dump(value: NodeFile) -> str:
 def parse(text: str) -> NodeFile:
     """Raises ValueError with the reason."""
     body = json.loads(text)
-    if not isinstance(body, dict) or body.pop("schema", None) != SCHEMA:
+    schema = body.pop("schema", None) if isinstance(body, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        why = "a newer pgha has written it, upgrade this one"
+        raise ValueError(f"not a node file for this pgha: schema {schema}, it knows {SCHEMA}: {why}")
+    if schema != SCHEMA:
         raise ValueError(f"not a pgha node file of schema {SCHEMA}")
     try:
         body["store"] = StoreAccess(**{**body["store"], "endpoints": tuple(body["store"]["endpoints"])})

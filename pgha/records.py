@@ -29,7 +29,7 @@ from pgha.core.model import (
     format_lsn,
 )
 from pgha.core.planned import Planned
-from pgha.records_json import SCHEMA, Reader, copy_of, dump, lsn_of, pairs_of, text_of
+from pgha.records_json import SCHEMA, Reader, copy_of, dump, lsn_of, other_form, pairs_of, text_of
 from pgha.records_measures import measures_body, parse_measures
 from pgha.records_schedule import parse_planned
 from pgha.records_settings import dump_answer as dump_answer
@@ -315,7 +315,7 @@ def _parsed(key: str, value: bytes, parse: Callable[[Reader], object]) -> object
         reader = Reader(json.loads(value))
         schema = reader.get("schema", int)
         if schema != SCHEMA:
-            return Problem(key, f"schema {schema}, this version knows {SCHEMA}")
+            return Problem(key, other_form(schema))
         return parse(reader)
     except (ValueError, AssertionError, RecursionError, OverflowError) as e:
         return Problem(key, str(e)[:200] or "unreadable")

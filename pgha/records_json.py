@@ -20,6 +20,12 @@ def dump(body: dict[str, object]) -> bytes:
     return json.dumps({"schema": SCHEMA, **body}, separators=(",", ":"), sort_keys=True).encode()
 
 
+def other_form(schema: int) -> str:
+    """Why a value of another form than this version's is left alone."""
+    newer = ": a newer pgha has written it, upgrade this one" if schema > SCHEMA else ""
+    return f"schema {schema}, this version knows {SCHEMA}{newer}"
+
+
 class Reader:
     """One JSON object, read field by field with its type; raises ValueError naming the field."""
 

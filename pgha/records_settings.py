@@ -8,10 +8,13 @@ from __future__ import annotations
 from pgha.core.model import MAX_LAG, Answer, Fact, Question, Settings
 from pgha.records_json import Reader, dump, text_of, texts_of
 
+KNOWN = tuple(name for name in Settings.__slots__ if name != "newer")
+
 
 def dump_settings(v: Settings) -> bytes:
     """The value of `config`, and of `settings/<revision>`."""
-    return dump({name: getattr(v, name) for name in Settings.__slots__} | {"parameters": dict(v.parameters)})
+    known = {name: getattr(v, name) for name in KNOWN}
+    return dump(dict(v.newer) | known | {"parameters": dict(v.parameters)})
 
 
 def parse_settings(r: Reader) -> Settings:
@@ -26,6 +29,7 @@ def parse_settings(r: Reader) -> Settings:
         asked_by=r.get("asked_by", str, ""),
         at=r.get("at", float, 0.0),
         reason=r.get("reason", str, ""),
+        newer={name: r.body[name] for name in r.body if name not in ("schema", *KNOWN)},
     )
     if not 5.0 <= value.failover_after_s <= 300.0:
         raise ValueError(f"failover_after_s: {value.failover_after_s} is not between 5 and 300")

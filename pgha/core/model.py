@@ -281,6 +281,7 @@ class Settings:
 
     max_lag: bytes of WAL known of that a node may lack and still take over where nothing is promised (async).
     parameters: PostgreSQL's, beyond the inventory's. Who wrote this revision, when (wall clock) and why, for showing.
+    newer: fields that only a newer version knows: who changes the settings by an older one writes them back.
     """
 
     revision: int = 0
@@ -292,6 +293,7 @@ class Settings:
     asked_by: str = ""
     at: float = 0.0
     reason: str = ""
+    newer: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class NodeMemory:
         body = keep.load()
         schema = body.get("schema")
         if body and (schema != SCHEMA or isinstance(schema, bool)):
-            raise ValueError(f"memory of schema {schema!r}, this version knows {SCHEMA}"[:120])
+            newer = ": a newer pgha has written it" if isinstance(schema, int) and schema > SCHEMA else ""
+            raise ValueError(f"memory of schema {schema!r}, this version knows {SCHEMA}{newer}"[:160])
         self.value = _memory(body)
         self._copies = _copies(body)
         self.failed = ""  # why the last change could not be made durable

@@ -6,20 +6,23 @@ Debian 12's first archive has 15.18, its security archive a later one; hosts tha
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
 
+from pgha import __version__
 from pgha.errors import Exit
 from tests.hosts import network
-from tests.hosts.cluster import MADE, STATE, HostCluster, writing
+from tests.hosts.cluster import CHECKOUT, MADE, STATE, HostCluster, writing
 from tests.hosts.lab import Lab, Spec
 from tests.hosts.scenes import SUPERVISOR
-from tests.hosts.shell import PLAIN, Ran
+from tests.hosts.shell import PLAIN, Ran, run
 
 pytestmark = pytest.mark.timeout(560)
 
@@ -105,3 +108,34 @@ def test_postgresql_gets_its_next_minor_release_under_a_writing_client(cluster: 
     assert hosts["n3"].must(["apt-mark", "showhold"]).split() == ["postgresql-15"], "a hold is kept"
     assert all(host.run(["test", "-e", "/usr/sbin/policy-rc.d"]).code == 1 for host in hosts.values())
     assert "already" in well(cluster.pgha("upgrade", "-y", within_s=120.0))
+
+
+def test_pgha_itself_is_replaced_under_the_running_servers_and_back(cluster: HostCluster, tmp_path: Path) -> None:
+    """By `bootstrap` of a version that calls itself another one; commands of either work with nodes of the other."""
+    shutil.copytree(CHECKOUT / "pgha", tmp_path / "pgha", ignore=shutil.ignore_patterns("__pycache__"))
+    own = tmp_path / "pgha" / "__init__.py"
+    own.write_text(own.read_text().replace(f'"{__version__}"', '"9.9.9"'))
+
+    def newer(*words: str) -> Ran:
+        argv = [sys.executable, "-m", "pgha", *words, "-i", str(cluster.inventory)]
+        environment = cluster.environment() | {"PYTHONPATH": str(tmp_path)}
+        return run(network.within(cluster.lab.network.operator, argv), within_s=200.0, env=environment)
+
+    def versions(said: Ran) -> set[str]:
+        return {row["pgha_version"] for row in json.loads(well(said))["nodes"]}
+
+    servers = {name: cluster.pids(name, "postmaster") for name in NAMES}
+    with writing(cluster) as client:
+        well(newer("bootstrap", "-y"))
+        cluster.await_whole()
+        assert versions(newer("list", "-o", "json")) == versions(cluster.pgha("list", "-o", "json")) == {"9.9.9"}
+        well(cluster.pgha("bootstrap", "-y", within_s=200.0))
+        cluster.await_whole()
+        assert versions(newer("list", "-o", "json")) == {__version__}
+        assert {name: cluster.pids(name, "postmaster") for name in NAMES} == servers, "no server is restarted"
+        well(newer("switchover", "-y"))
+        cluster.await_whole()
+        client.await_rows()
+        word = client.verdict()
+    print(f"pgha replaced and put back, then a switchover by the newer command: {word}")
+    assert word.is_clean and len(word.epochs) == 2
