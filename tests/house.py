@@ -94,7 +94,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "ops/demo.py",
         "ops/together.py",
         "ops/logs.py",
-        "cli/list.py",
+        "cli/asking.py",
     ),
     "concurrent": (),
     "socket": (_ADAPTERS, *GUARD, _LINK, "cli/ordering.py"),  # the last one: who asked, by host name

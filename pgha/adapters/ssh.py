@@ -165,8 +165,15 @@ def _explained(login: Login, connection: fabric.Connection) -> Iterator[None]:
         step = "correct the address in the inventory"
         raise Unreachable(f"{login.host} has no address", str(e), step) from e
     except (paramiko.SSHException, OSError, EOFError) as e:
-        why = "no answer within " + f"{CONNECT_S:g} s" if isinstance(e, TimeoutError) else str(e) or type(e).__name__
+        why = "no answer within " + f"{CONNECT_S:g} s" if isinstance(e, TimeoutError) else _reason(e)
         raise Unreachable(f"{where} can't be reached by SSH", why, f"make this work: {by_hand} true") from e
+
+
+def _reason(problem: Exception) -> str:
+    """The system's word where paramiko packs it, one for each address that was tried."""
+    packed = getattr(problem, "errors", None)
+    inner = next((e for e in packed.values() if isinstance(e, OSError)), None) if isinstance(packed, dict) else None
+    return (inner.strerror if inner is not None else None) or str(problem) or type(problem).__name__
 
 
 # -- an open connection --------------------------------------------------------------------------------------

@@ -8,11 +8,10 @@ import typer
 
 from pgha.cli import completing, sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
-from pgha.cli.ordering import asked_by, moved
+from pgha.cli.ordering import desk, moved
 from pgha.errors import Busy
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-READ_S = 2.0
 
 
 @app.command(epilog="Example: pgha failover --dry-run    Example: pgha failover --to n2 --accept-data-loss")
@@ -39,12 +38,11 @@ def failover(
     """
     from pgha import render
     from pgha.ops import failover as rescue
-    from pgha.ops import status, switchover
+    from pgha.ops import switchover
 
     choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
-    target = sources.target_of(choice)
-    clock, store = sources.clock(), sources.open_store(target.store)
-    seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)
+    asking, seen = desk(sources.target_of(choice))
+    target, clock, store = asking.target, asking.clock, asking.store
     try:
         chosen = rescue.plan(target, seen, to)
     except Busy:
@@ -53,7 +51,11 @@ def failover(
             raise
         render.note(f"asked by {begun.order.asked_by or 'somebody'} already: followed")
         seconds = moved(store, clock, target, lambda: begun)
-        print(f"{begun.order.target} is primary; {seconds:.2f} s from here to done")
+        if choice.json:
+            body = {"to": begun.order.target, "followed": True, "seconds": round(seconds, 3)}
+            render.as_json({"schema_version": 1, "failover": body})
+        else:
+            print(f"{begun.order.target} is primary; {seconds:.2f} s from here to done")
         return
     lines = chosen.lines(target.cluster)
     if not accept:
@@ -65,7 +67,9 @@ def failover(
         return
     if not sources.agreed(lines, choice, dry_run=dry_run):
         return
-    seconds = moved(store, clock, target, lambda: rescue.ask(store, clock, target, seen, chosen, asked_by=asked_by()))
+    seconds = moved(
+        store, clock, target, lambda: rescue.ask(store, clock, target, seen, chosen, asked_by=asking.asked_by)
+    )
     if choice.json:
         body = chosen.as_dict() | {"seconds": round(seconds, 3)}
         render.as_json({"schema_version": 1, "failover": body})

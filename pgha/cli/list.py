@@ -26,7 +26,8 @@ def show(
     """Show the cluster: roles, lag, voters, lease, and what is wrong.
 
     LAG: WAL that the standby has not flushed. DELAY: until it has replayed, as the primary measured lately. LEASE: what
-    the primary had left of it when it reported. SEEN: the age of what a row says.
+    the primary had left of it when it reported. SEEN: the age of what a row says. A node that is silent in the store is
+    asked for by SSH (2.5 s at most, not with -w), so that the page says what is true there.
 
     Exit codes: 0 healthy, 10 degraded, 11 no primary or two, 9 store unreachable.
     """
@@ -34,7 +35,7 @@ def show(
     target = sources.target_of(choice)
     clock, store = sources.clock(), sources.open_store(target.store)
     from pgha import render, render_list
-    from pgha.cli import watching
+    from pgha.cli import asking, watching
     from pgha.ops import status
 
     def look() -> status.Seen:
@@ -42,7 +43,12 @@ def show(
 
     if watch and not choice.json:
         raise typer.Exit(int(watching.follow(target, look)))
-    found = status.judge(target, look())
+    seen, heard = asking.looked(choice, target, look)
+    found = status.judge(target, seen)
+    if heard:
+        from pgha.ops import silent
+
+        found = silent.told(found, heard)
     if choice.json:
         render.as_json(found.as_dict())
     else:

@@ -8,11 +8,10 @@ import typer
 
 from pgha.cli import sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
-from pgha.cli.ordering import asked_by
+from pgha.cli.ordering import desk
 from pgha.errors import Exit, PghaError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-READ_S = 2.0
 
 
 @app.command(epilog="Example: pgha pause --for 30m --reason 'new kernel on n1'")
@@ -31,21 +30,20 @@ def pause(
     Exit codes: 0, 3 declined, 4 refused, 6 outcome unknown, 9 store unreachable, 13 another order at work.
     """
     from pgha import render
-    from pgha.ops import pausing, status, switchover
+    from pgha.ops import pausing, switchover
     from pgha.ops.paused import span_text
 
     choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
     for_s = pausing.seconds_of(length)
-    target = sources.target_of(choice)
-    clock, store = sources.clock(), sources.open_store(target.store)
-    seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)
+    asking, seen = desk(sources.target_of(choice))
+    target, clock, store = asking.target, asking.clock, asking.store
     chosen = pausing.plan_pause(target, seen, for_s=for_s, reason=reason)
     if not sources.agreed(chosen.lines(target.cluster), choice, dry_run=dry_run):
         return
     asked = None
     try:
-        asked = pausing.ask(store, clock, target, chosen, asked_by=asked_by())
-        pausing.watch(store, clock, target, asked, lambda text, at: render.note(f"{at:6.2f}s  {text}"))
+        asked = pausing.ask(store, clock, target, chosen, asked_by=asking.asked_by)
+        pausing.watch(store, clock, target, asked, asking.tell)
     except KeyboardInterrupt:
         if asked is None:
             raise PghaError("interrupted", "", target.command("list"), code=Exit.INTERRUPTED) from None

@@ -8,11 +8,10 @@ import typer
 
 from pgha.cli import completing, sources
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
-from pgha.cli.ordering import asked_by
+from pgha.cli.ordering import desk
 from pgha.errors import Exit, PghaError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-READ_S = 2.0
 
 
 @app.command(epilog="Example: pgha resume    Example: pgha resume --holder-down n1")
@@ -38,27 +37,22 @@ def resume(
     Exit codes: 0, 3 declined, 4 refused, 6 outcome unknown, 9 store unreachable, 13 another order at work.
     """
     from pgha import render
-    from pgha.ops import pausing, status, switchover
+    from pgha.ops import pausing, switchover
 
     choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
-    target = sources.target_of(choice)
-    clock, store = sources.clock(), sources.open_store(target.store)
-    seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)
+    asking, seen = desk(sources.target_of(choice))
+    target, clock, store = asking.target, asking.clock, asking.store
     chosen = pausing.plan_resume(target, seen, holder_down)
     if not sources.agreed(chosen.lines(target.cluster), choice, dry_run=dry_run):
         return
     asked = None
-
-    def tell(text: str, at: float) -> None:
-        render.note(f"{at:6.2f}s  {text}")
-
     try:
         if chosen.down:
-            pausing.lift(store, clock, target, chosen, tell)
+            pausing.lift(store, clock, target, chosen, asking.tell)
         else:
-            asked = pausing.ask(store, clock, target, chosen, asked_by=asked_by())
-            pausing.watch(store, clock, target, asked, tell)
-        primary = pausing.await_primary(store, clock, target, chosen.h_s, tell)
+            asked = pausing.ask(store, clock, target, chosen, asked_by=asking.asked_by)
+            pausing.watch(store, clock, target, asked, asking.tell)
+        primary = pausing.await_primary(store, clock, target, chosen.h_s, asking.tell)
     except KeyboardInterrupt:
         if asked is None:
             raise PghaError("interrupted", "", target.command("list"), code=Exit.INTERRUPTED) from None

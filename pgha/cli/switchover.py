@@ -9,10 +9,9 @@ import typer
 from pgha.cli import completing, sources
 from pgha.cli.later import AtOption, planned
 from pgha.cli.options import DryRunOption, InventoryOption, NodeOption, OutputOption, YesOption, merged
-from pgha.cli.ordering import asked_by, moved
+from pgha.cli.ordering import desk, moved
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-READ_S = 2.0
 
 
 @app.command(epilog="Example: pgha switchover --to n2 -y    Example: pgha switchover --at 2026-11-25T03:00Z")
@@ -33,20 +32,21 @@ def switchover(
 ) -> None:
     """Move the primary to another node, planned: no commit is lost, writes pause for a moment."""
     from pgha import render
-    from pgha.ops import scheduling, status
+    from pgha.ops import scheduling
     from pgha.ops import switchover as move
 
     choice = merged(ctx, inventory=inventory, node=node, output=output, yes=yes)
     if at:
         planned(at, choice, lambda t, seen, s: scheduling.plan_switchover(t, seen, to or "", s), dry_run=dry_run)
         return
-    target = sources.target_of(choice)
-    clock, store = sources.clock(), sources.open_store(target.store)
-    seen = status.gather(store, clock, target.cluster, timeout_s=READ_S)
+    asking, seen = desk(sources.target_of(choice))
+    target, clock, store = asking.target, asking.clock, asking.store
     chosen = move.plan(target, seen, to)
     if not sources.agreed(chosen.lines(target.cluster), choice, dry_run=dry_run):
         return
-    seconds = moved(store, clock, target, lambda: move.ask(store, clock, target, seen, chosen, asked_by=asked_by()))
+    seconds = moved(
+        store, clock, target, lambda: move.ask(store, clock, target, seen, chosen, asked_by=asking.asked_by)
+    )
     if choice.json:
         body = {"from": chosen.source, "to": chosen.target, "epoch": chosen.epoch + 1, "seconds": round(seconds, 3)}
         render.as_json({"schema_version": 1, "switchover": body})

@@ -103,6 +103,11 @@ def is_fresh(member: Member | None, at: float) -> bool:
     return age is not None and age <= SILENT_S
 
 
+def mute(target: Target, seen: Seen) -> list[str]:
+    """The nodes that should be there and say nothing."""
+    return [ref.name for ref in target.nodes if seen.down or not is_fresh(seen.records.members.get(ref.name), seen.at)]
+
+
 def says_primary(member: Member, seen: Seen) -> bool:
     """It said within WRITABLE_S that it is writable; for the holder of the key, within SILENT_S.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pgha import records
 from pgha.core.model import Leader, Member, Order, Tenure
 from pgha.errors import Busy, Exit, OutcomeUnknown, PghaError, Refused, RolledBack, StoreUnreachable, UsageError
-from pgha.ops.status import Seen, is_fresh, pause_of, primary_of, standbys_of, voters_of
+from pgha.ops.status import SILENT_S, Seen, is_fresh, pause_of, primary_of, standbys_of, voters_of
 from pgha.ops.target import Target
 from pgha.ports import Clock, Conflict, Guard, Store, StoreDown, Unknown, Write
 
@@ -73,6 +73,7 @@ class _Candidate:
     member: Member
     lag_bytes: int
     refusal: str
+    fix: str
 
 
 def plan(target: Target, seen: Seen, to: str | None) -> Plan:
@@ -89,21 +90,22 @@ def plan(target: Target, seen: Seen, to: str | None) -> Plan:
     primary = primary_of(seen)
     if leader is None or primary is None or not primary.primary:
         why = "nobody holds the leader key and reports as primary"
-        raise Refused("there is no healthy primary to switch from", why, target.command("list"))
+        raise Refused("there is no healthy primary to switch from", why, target.command("explain"))
     if "request" in seen.records.revisions and order is None:
         raise Refused("the key request can't be understood", "it is left alone", target.command("list"))
     if to is not None:
         _check_name(target, seen, to, primary.node)
-    found = {c.member.node: c for c in _candidates(seen, leader, primary)}
+    found = {c.member.node: c for c in _candidates(target, seen, leader, primary)}
     if to is not None:
         chosen = found[to]
         if chosen.refusal:
-            raise Refused(f"{to} can't take over", chosen.refusal, target.command("list"))
+            raise Refused(f"{to} can't take over", chosen.refusal, chosen.fix)
     else:
         fit = [c for c in found.values() if not c.refusal]
         if not fit:
             why = "; ".join(f"{c.member.node}: {c.refusal}" for c in found.values()) or "there is no other node"
-            raise Refused("no node can take over", why, target.command("list"))
+            steps = dict.fromkeys(c.fix for c in found.values())
+            raise Refused("no node can take over", why, next(iter(steps), "add a node to the inventory"))
         chosen = min(fit, key=lambda c: (-c.member.priority, c.lag_bytes, c.member.node))
     return Plan(primary.node, chosen.member.node, leader.epoch, chosen.lag_bytes)
 
@@ -138,32 +140,47 @@ def _check_name(target: Target, seen: Seen, to: str, source: str) -> None:
     if to not in known:
         raise UsageError(f"there is no node {to!r} in {target.cluster}", f"nodes: {', '.join(sorted(known))}")
     if to == source:
-        raise Refused(f"{to} is the primary already", "", target.command("list"))
+        raise Refused(f"{to} is the primary already", "name another node, or none", target.command("switchover"))
     if to not in seen.records.members:
-        raise Refused(f"{to} can't take over", "it has never reported", target.command("list"))
+        raise Refused(f"{to} can't take over", "it has never reported", target.command(f"logs {to}"))
 
 
-def _candidates(seen: Seen, leader: Leader, primary: Member) -> list[_Candidate]:
-    voters, followers = voters_of(leader), standbys_of(primary)
-    asynchronous = seen.records.settings is not None and seen.records.settings.durability == "async"
+def _candidates(target: Target, seen: Seen, leader: Leader, primary: Member) -> list[_Candidate]:
+    followers = standbys_of(primary)
     found = []
     for member in seen.records.members.values():
         if member.node == primary.node:
             continue
         state, flushed = followers.get(member.node, ("not connected", 0))
-        lag, refusal = max(0, primary.position.lsn - flushed), ""
-        if member.nofailover:
-            refusal = "it is marked nofailover"
-        elif not is_fresh(member, seen.at):
-            refusal = f"it has not reported for {max(0.0, seen.at - member.written_at):.0f} s"
-        elif member.state != "streaming" or state != "streaming":
-            refusal = f"it does not stream: it says {member.state}, the primary says {state}"
-        elif lag > LAG_LIMIT_BYTES:
-            refusal = f"it is {lag >> 20} MB behind, the limit is {LAG_LIMIT_BYTES >> 20} MB"
-        elif member.copy not in voters and not asynchronous:
-            refusal = "it is no voter, so it may lack acknowledged commits"
-        found.append(_Candidate(member, lag, refusal))
+        lag = max(0, primary.position.lsn - flushed)
+        found.append(_Candidate(member, lag, *_unfit(target, seen, leader, member, state, lag)))
     return found
+
+
+def _unfit(target: Target, seen: Seen, leader: Leader, member: Member, state: str, lag: int) -> tuple[str, str]:
+    """Why it may not take over, with its number and limit, and what puts that right; "" when it may.
+
+    state: the primary's word of it. lag: in bytes.
+    """
+    settings, name = seen.records.settings, member.node
+    asynchronous = settings is not None and settings.durability == "async"
+    in_file = f"take {{}} off {name} in {target.where or 'the inventory'}, then: {target.command('bootstrap')}"
+    if member.nofailover:
+        return "it is marked nofailover", in_file.format("nofailover")
+    if not is_fresh(member, seen.at):
+        why = f"it has not reported for {max(0.0, seen.at - member.written_at):.0f} s, the limit is {SILENT_S:.0f} s"
+        return why, target.command(f"logs {name}")
+    if member.state != "streaming" or state != "streaming":
+        why = f"it does not stream: it says {member.state}, the primary says {state}"
+        return why, target.command(f"explain {name}")
+    if lag > LAG_LIMIT_BYTES:
+        why = f"it is {lag >> 20} MB behind, the limit is {LAG_LIMIT_BYTES >> 20} MB"
+        return why, f"watch LAG until it has caught up: {target.command('list -w')}"
+    if member.copy not in voters_of(leader) and not asynchronous:
+        why = "it is no voter, so it may lack acknowledged commits"
+        wait = f"watch SYNC until it votes: {target.command('list -w')}"
+        return why, in_file.format("nosync") if member.nosync else wait
+    return "", ""
 
 
 # -- ask and watch -------------------------------------------------------------------------------------------
@@ -278,7 +295,7 @@ def watch(store: Store, clock: Clock, target: Target, asked: Asked, tell: Tell) 
         late = phase == "asked" and clock.now_s() > began + TAKE_UP_S
         if late and withdraw(store, clock, target.cluster, replace(asked, revision=found.rev("request"))):
             why = f"no agent took it up within {TAKE_UP_S:g} s; the order is withdrawn"
-            raise Refused("nothing was changed", why, target.command("list"))
+            raise Refused("nothing was changed", why, target.command(f"explain {asked.order.source}"))
     why = f"its phase was {told or 'unknown'}"
     raise OutcomeUnknown(f"the {asked.order.kind} is not over after {end - began:.0f} s", why, target.command("list"))
 
@@ -290,11 +307,11 @@ def _check_end(store: Store, clock: Clock, target: Target, asked: Asked, found: 
     if moved and now is not None and now.holder.node != order.target:
         withdraw(store, clock, target.cluster, asked)
         why = f"{now.holder.node} leads epoch {now.epoch}"
-        raise RolledBack(f"{order.target} did not take over", why, target.command("list"))
+        raise RolledBack(f"{order.target} did not take over", why, target.command(f"history {now.epoch}"))
     if mine is not None and mine.ident == order.ident:
         if mine.phase == "refused":
             withdraw(store, clock, target.cluster, asked)
-            raise Refused(f"the {order.kind} is refused", mine.answer, target.command("list"))
+            raise Refused(f"the {order.kind} is refused", mine.answer, target.command(f"explain {order.target}"))
         return
     leader = found.leader
     if leader is None or leader.tenure is not Tenure.HELD or leader.holder.node == order.target:

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import TypeVar
 
-from pgha.errors import Findings, PghaError
+from pgha.errors import Findings, PghaError, Unreachable
 
 T = TypeVar("T")
 R = TypeVar("R")
 SLICE_S = 0.2  # so that an interruption is noticed
 
 
-def outcomes(items: Mapping[str, T], work: Callable[[str, T], R]) -> dict[str, R | PghaError]:
-    """What `work` gave, or the PghaError it raised, for each name. An interruption does not wait for the others."""
+def outcomes(items: Mapping[str, T], work: Callable[[str, T], R], *, within_s: float = inf) -> dict[str, R | PghaError]:
+    """What `work` gave, or the PghaError it raised, for each name. An interruption does not wait for the others.
+
+    within_s: who has given nothing by then is left behind, Unreachable.
+    """
     found: dict[str, R | PghaError] = {}
     bugs: list[BaseException] = []
 
@@ -33,12 +37,14 @@ def outcomes(items: Mapping[str, T], work: Callable[[str, T], R]) -> dict[str, R
     threads = [threading.Thread(target=one, args=pair, name=f"pgha-{pair[0]}", daemon=True) for pair in items.items()]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        for thread in threads:
-            thread.join(SLICE_S)
+    waited_s = 0.0
+    while waited_s < within_s and (alive := next((t for t in threads if t.is_alive()), None)):
+        alive.join(SLICE_S)
+        waited_s += SLICE_S if alive.is_alive() else 0.0
     if bugs:
         raise bugs[0]
-    return {name: found[name] for name in items}
+    late = Unreachable("no answer", f"none within {within_s:g} s")
+    return {name: found.get(name, late) for name in items}
 
 
 def each(items: Mapping[str, T], work: Callable[[str, T], R]) -> dict[str, R]:
