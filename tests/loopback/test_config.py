@@ -45,6 +45,20 @@ def _no_parameters(cluster: Cluster) -> Iterator[None]:
         cluster.put("config", records.dump_settings(replace(old, revision=old.revision + 1, parameters={})))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_waits(made: Cluster) -> Iterator[None]:
+    """Other scenarios find no parameter that waits for a restart."""
+    yield
+    made.mend()
+    made.await_healthy()
+    wanted = settings(made).revision
+    made.await_seen(lambda s: all(m.settings == wanted for m in s.records.members.values()), "all have the settings")
+    if any(m.pending for m in made.seen().records.members.values()):
+        run(made, "restart", "--rolling", "--pending", "-y")
+        made.await_healthy()
+        made.await_seen(lambda s: not any(m.pending for m in s.records.members.values()), "nobody waits")
+
+
 def show(cluster: Cluster, node: LocalNode, name: str) -> str | None:
     return cluster.sql(node, f"SHOW {name}")[0][0]
 
