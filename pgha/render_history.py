@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pgha.core.model import Event
 from pgha.ops.history import History, TakeOver
+from pgha.ops.story import Story
 from pgha.render import age_text, bytes_text, clean
 
 WIDTH = 80
@@ -117,13 +118,26 @@ def facts(one: TakeOver) -> list[tuple[str, str]]:
         text = f"{story.outage_ms:.0f} ms, from {story.began.node} ({story.began.says}) until {end}"
         found.append(("outage", text))
     elif story.lines or story.unread:
-        found.append(("outage", f"not known: the logs of {one.event.source or 'the old primary'} do not show its end"))
+        found.append(("outage", _bounds(one, story)))
     if story.near:
         times = (
             f"{story.near} near miss{'' if story.near == 1 else 'es'} of {one.event.source} since the take-over before"
         )
         found.append(("lease", f"{times}, the closest with {story.least_s or 0.0:.1f} s left"))
     return found
+
+
+def _bounds(one: TakeOver, story: Story) -> str:
+    """The outage where the old primary's log does not show its end."""
+    source, holder = one.event.source or "the old primary", one.event.holder
+    why = f"the logs of {source} do not show its end"
+    if story.within_ms is None:
+        return f"not known: {why}"
+    least, most = story.within_ms
+    if most is None:
+        return f"at least {least:.0f} ms, from the key being free until {holder} is writable; {why}"
+    last = f"{source} was last heard {most / 1000:.1f} s before {holder} was writable"
+    return f"between {least / 1000:.1f} and {most / 1000:.1f} s: {last}, and may have written for a while; {why}"
 
 
 def _story(one: TakeOver, width: int) -> list[str]:
@@ -199,6 +213,7 @@ def _story_dict(one: TakeOver) -> dict[str, object]:
         "near_misses": story.near,
         "least_lease_left_s": story.least_s,
         "outage_ms": None if story.outage_ms is None else round(story.outage_ms, 1),
+        "outage_within_ms": story.within_ms and [ms if ms is None else round(ms, 1) for ms in story.within_ms],
         "story": [{"at": round(x.at, 3), "node": x.node, "event": x.event, "says": x.says} for x in story.lines],
         "logs_unread": dict(story.unread),
     }

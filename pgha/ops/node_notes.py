@@ -26,12 +26,10 @@ def tags(member: Member) -> list[str]:
 def remarks(found: records.Records, at: float) -> tuple[str, ...]:
     """Nothing is wrong, and somebody may want to know."""
     said = [_differ(found, "PostgreSQL", "postgres"), _differ(found, "pgha", "version")]
-    said = [sentence for sentence in said if sentence]
+    said = [*(sentence for sentence in said if sentence), *_waiting(found)]
     for name, member in sorted(found.members.items()):
         if member.follow and member.follows not in ("", member.follow):
             said.append(f"{name} streams from {member.follows} while {member.follow} can't be followed")
-        waits = sorted(pair for pair in member.pending.items() if pair[0] != FENCE)
-        said += [f"{name} waits for a restart: {p} {now} -> {new}" for p, (now, new) in waits]
         said += [f"{name}: {UNARMED}"] if FENCE in member.pending else []
         measured, ago_s = member.measures, max(0.0, at - member.measures.least_at)
         if measured.near and ago_s <= DAY_S:
@@ -40,6 +38,19 @@ def remarks(found: records.Records, at: float) -> tuple[str, ...]:
                 f"{name} renewed its lease with {measured.least_s:.1f} s left, {span_text(ago_s)} ago ({times})"
             )
     return tuple(said)
+
+
+def _waiting(found: records.Records) -> list[str]:
+    """Each parameter that waits for a restart, once for all nodes where it is the same change."""
+    nodes: dict[tuple[str, str, str], list[str]] = {}
+    for name, member in sorted(found.members.items()):
+        for parameter, (now, new) in member.pending.items():
+            if parameter != FENCE:
+                nodes.setdefault((parameter, now, new), []).append(name)
+    return [
+        f"{', '.join(who)} wait{'' if who[1:] else 's'} for a restart: {parameter} {now} -> {new}"
+        for (parameter, now, new), who in sorted(nodes.items())
+    ]
 
 
 def _differ(found: records.Records, what: str, name: str) -> str:

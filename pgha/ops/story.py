@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pgha.core.model import Event
+from pgha.core.timing import Timing
 
 BEFORE_S = 20.0  # besides H: so long before the claim a cause may lie
 AFTER_S = 5.0
@@ -46,6 +47,8 @@ class Story:
     began: when the old primary stopped taking writes, by its own log; outage_ms: from there to the new one's being
     writable. None: the logs that were read don't say. cause: what it began with, one sentence, "" when nobody knows.
     near: the old primary's near misses since the take-over before; least_s: the least that was left of its lease then.
+    within_ms: where the old primary's log does not show its end, what the record and the rules of the lease leave for
+    the outage, least and most (None: no limit is known).
     """
 
     lines: tuple[Line, ...] = ()
@@ -56,6 +59,7 @@ class Story:
     cause: str = ""
     near: int = 0
     least_s: float | None = None
+    within_ms: tuple[float, float | None] | None = None
 
 
 def _word(body: Body, *names: str) -> str:
@@ -167,16 +171,37 @@ def tell(event: Event, earlier_at: float, logs: Mapping[str, Log], h_s: float) -
     lines = sorted((line for line, _ in told if since <= line.at <= end), key=lambda line: line.at)
     began = _end_of(event.source, lines, until=writable or event.at)
     near = [_seconds(b, "left_s") for x, b in told if x.event == "near miss" and _is_before(x, event, earlier_at)]
+    outage_ms = (writable - began.at) * 1000 if writable is not None and began is not None else None
     return Story(
         lines=tuple(lines[-MOST:]),
         left_out=max(0, len(lines) - MOST),
         began=began,
-        outage_ms=(writable - began.at) * 1000 if writable is not None and began is not None else None,
+        outage_ms=outage_ms,
+        within_ms=_within(event, h_s) if outage_ms is None else None,
         unread=unread,
         cause=_cause(event, lines, until=claimed),
         near=len(near),
         least_s=min(near, default=None),
     )
+
+
+def is_silent(event: Event) -> bool:
+    """Its holder took over because nothing was heard of the old primary, not because that one released."""
+    return bool(event.source) and event.reason == f"{event.source} was silent"
+
+
+def _within(event: Event, h_s: float) -> tuple[float, float | None] | None:
+    """From the record alone: its phases begin when the new primary saw the key free.
+
+    A silent one was last heard H before that, and can't have written later than its guard's deadline allows; one that
+    released had ended by then.
+    """
+    writable_ms = event.phases_ms.get("writable")
+    if writable_ms is None or not 0.0 <= writable_ms < 1e9:
+        return None
+    if not is_silent(event):
+        return writable_ms, None
+    return writable_ms + max(0.0, h_s - Timing(h_s).fenced_s) * 1000, writable_ms + h_s * 1000
 
 
 def _is_before(line: Line, event: Event, earlier_at: float) -> bool:
@@ -191,8 +216,8 @@ def _cause(event: Event, lines: Sequence[Line], *, until: float) -> str:
     first = next((x for x in lines if x.node == event.source and x.at <= until and x.event in CAUSES), None)
     if first is not None:
         return f"{first.node}: {first.says}"
-    if event.reason == f"{event.source} was silent":
-        return f"{event.source or 'the primary'} fell silent: its host or the way from it to the store"
+    if is_silent(event):
+        return f"{event.source} fell silent: its host or the way from it to the store"
     return event.reason
 
 

@@ -56,6 +56,26 @@ def test_who_follows_a_standby_is_as_it_should_be_and_a_remark_says_when_it_does
     assert back.remarks == ("n3 streams from n1 while n2 can't be followed",)
 
 
+def test_what_waits_for_a_restart_is_said_once_for_all_nodes_of_the_same_change() -> None:
+    more, other = {"max_connections": ("100", "200")}, {"max_connections": ("100", "150"), "shared_buffers": ("1", "2")}
+    found = judge(TARGET, seen(member("n1", pending=more), member("n2", pending=more), member("n3", pending=other)))
+    assert found.remarks == (
+        "n3 waits for a restart: max_connections 100 -> 150",
+        "n1, n2 wait for a restart: max_connections 100 -> 200",
+        "n3 waits for a restart: shared_buffers 1 -> 2",
+    )
+
+
+def test_several_versions_at_once_are_a_remark_and_no_fault() -> None:
+    one = {"postgres": "15.18 (Debian 15.18-0+deb12u1)", "version": "0.1.0"}
+    found = judge(TARGET, seen(*(member(name, **one) for name in ("n1", "n2")), member("n3", postgres="15.20 (X)")))
+    assert found.exit == Exit.OK and found.remarks == (
+        "several versions of PostgreSQL run: 15.18 on n1, n2; 15.20 on n3",
+    )
+    same = judge(TARGET, seen(member("n1", postgres="15.18 (a)"), member("n2", postgres="15.18 (b)")))
+    assert same.remarks == ("several versions of PostgreSQL run: 15.18 (a) on n1; 15.18 (b) on n2",)
+
+
 def test_an_order_for_one_node_is_shown_while_it_is_open() -> None:
     assert judge(TARGET, with_order(seen())).order == "restart n2: asked, asked 4 s ago by anna@desk"
     assert judge(TARGET, with_order(seen(), phase="done")).order == ""

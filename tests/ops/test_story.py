@@ -10,6 +10,7 @@ import pytest
 
 from pgha import render_history, render_markdown
 from pgha.core.model import Event, Position
+from pgha.core.timing import Timing
 from pgha.ops.history import takeover, with_story
 from pgha.ops.story import MOST, Log, Story, tell
 from pgha.records import Records
@@ -96,9 +97,30 @@ def test_a_switchover_is_counted_from_the_decision_to_stop_and_does_not_reach_in
     assert not any("epoch 6" in line for line in says(story))
 
 
-def test_without_the_old_primarys_log_the_outage_is_not_known() -> None:
+def page_of(event: Event, found: Records) -> str:
+    """Of that take-over by the new primary's log alone, on one line."""
+    one = with_story(takeover(TARGET, found, event.epoch), found, {"n2": N2})
+    return " ".join(" ".join(render_history.one_lines(one, 80)).split())
+
+
+def test_without_the_old_primarys_log_the_outage_of_a_released_key_has_a_lower_limit() -> None:
     story = tell(CRASH, 0.0, {"n2": N2}, 6.0)
     assert story.outage_ms is None and story.began is None and story.lines
+    assert story.within_ms == (PHASES["writable"], None)
+    assert "outage at least 146 ms, from the key being free until n2 is writable" in page_of(CRASH, FOUND)
+
+
+def test_the_outage_after_a_silence_lies_between_the_guards_deadline_and_the_last_word() -> None:
+    silence = replace(CRASH, reason="n1 was silent")
+    story, writable = tell(silence, 0.0, {"n2": N2}, 6.0), PHASES["writable"]
+    assert story.within_ms == (writable + (6.0 - Timing(6.0).fenced_s) * 1000, writable + 6000.0)
+    page = page_of(silence, replace(FOUND, history={6: silence}))
+    assert "outage between 0." in page and "n1 was last heard 6.1 s before n2 was writable" in page
+
+
+def test_where_the_old_primarys_log_shows_its_end_no_limits_are_needed() -> None:
+    assert tell(CRASH, 0.0, LOGS, 6.0).within_ms is None
+    assert tell(replace(CRASH, phases_ms={}), 0.0, {"n2": N2}, 6.0).within_ms is None
 
 
 def test_a_guards_whole_seconds_are_made_exact_by_its_boot_clock() -> None:
