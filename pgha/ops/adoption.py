@@ -271,4 +271,7 @@ def _warnings(inventory: Inventory, primary: str, runs: Runs) -> Iterator[str]:
     yield f"pg_hba.conf of {primary} ({runs.rules} lines) holds until the restart, then {own}"
     if runs.value("synchronous_standby_names"):
         yield "synchronous_standby_names is pgha's from now on: commits are not confirmed by standbys for some seconds"
+    if runs.slots:
+        drop = "SELECT pg_drop_replication_slot('NAME') once the standbys stream"
+        yield f"slots {', '.join(runs.slots)} hold WAL for nobody from now on, unless something else reads them: {drop}"
     yield f"clients of the socket in {runs.value('unix_socket_directories')}: after the restart it may lie elsewhere"

@@ -29,13 +29,15 @@ FACTS = """SELECT json_build_object(
  'super', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
  'role', EXISTS (SELECT FROM pg_roles WHERE rolname = 'pgha_replicator'),
  'senders', (SELECT coalesce(json_agg(application_name), '[]') FROM pg_stat_replication),
+ 'slots', (SELECT coalesce(json_agg(slot_name), '[]') FROM pg_replication_slots
+  WHERE slot_type = 'physical' AND NOT starts_with(slot_name, 'pgha_')),
  'source', (SELECT sender_host || ' ' || sender_port FROM pg_stat_wal_receiver WHERE status = 'streaming'),
  'rules', (SELECT count(*) FROM pg_hba_file_rules WHERE error IS NULL),
  'settings', (SELECT json_object_agg(lower(name), json_build_array(current_setting(name), source,
   setting IS DISTINCT FROM boot_val)) FROM pg_settings)
 );"""
 _TYPES: dict[str, type] = {"version": int, "system": str, "recovery": bool, "timeline": int, "lsn": str, "super": bool,
-                           "role": bool, "senders": list, "rules": int, "settings": dict}  # fmt: skip
+                           "role": bool, "senders": list, "slots": list, "rules": int, "settings": dict}  # fmt: skip
 _GIVEN = ("configuration file", "command line", "environment variable", "global")
 
 
@@ -55,7 +57,8 @@ class Setting:
 class Runs:
     """What a running server says of itself. source: whom a standby streams from, "host port", "" for nobody.
 
-    rules: lines of its pg_hba.conf. role: the one for replication is there already.
+    rules: lines of its pg_hba.conf. slots: physical ones that are not pgha's. role: the one for
+    replication is there already.
     """
 
     version: int
@@ -67,6 +70,7 @@ class Runs:
     superuser: bool
     role: bool
     senders: tuple[str, ...]
+    slots: tuple[str, ...]
     source: str
     rules: int
     settings: Mapping[str, Setting]
@@ -99,6 +103,7 @@ def facts_of(text: str) -> Runs:
         superuser=said["super"],
         role=said["role"],
         senders=tuple(str(name) for name in said["senders"]),
+        slots=tuple(str(name) for name in said["slots"]),
         source=str(said.get("source") or ""),
         rules=said["rules"],
         settings=settings,

@@ -11,6 +11,7 @@ import pytest
 
 from pgha.errors import Exit
 from pgha.ops import local_nodes
+from pgha.watchdog import guard_tree
 from tests.loopback import faults
 from tests.loopback.legacy import Client, Legacy
 from tests.support.postgres_pair import until
@@ -110,6 +111,41 @@ def test_guard_and_agent_killed_at_once_the_server_goes_on_and_the_next_watchdog
     client.more()
     local_nodes.let_up(node)
     assert legacy.pgha("bootstrap", "-y").code in (0, Exit.PARTIAL)
+    client.more()
+    client.end()
+    assert legacy.postmasters == before and waits(legacy) == {"n1": True}
+
+
+def test_the_guard_alone_killed_its_agent_ends_the_server_and_the_next_one_is_armed(legacies: list[Legacy]) -> None:
+    legacy = Legacy()
+    legacies.append(legacy)
+    assert legacy.pgha("bootstrap", "--adopt", "-y").code == 0
+    client, before = Client(legacy), legacy.postmaster("n1")
+    node = local_nodes.LocalNode("n1", str(legacy.place), "", "127.0.0.1", legacy.ports["n1"], str(legacy.data("n1")))
+    faults.kill_at_once(node, "guard")
+    until(lambda: bool(client.error), within_s=10, what="its server is ended")
+    until(lambda: waits(legacy) == {"n1": False}, within_s=30, what="its successor is armed")
+    status = guard_tree.status_of(before)
+    assert status is None or not status.may_run
+
+
+def test_a_server_that_does_not_take_the_settings_gets_its_files_back_and_once_mended_is_taken_over(
+    legacies: list[Legacy],
+) -> None:
+    legacy = Legacy()
+    legacies.append(legacy)
+    with (legacy.data("n1") / "postgresql.conf").open("a") as f:
+        f.write("nonsense\n")
+    client, before = Client(legacy), legacy.postmasters
+    found = {path: text for path, text in legacy.files().items() if text}
+    said = legacy.pgha("bootstrap", "--adopt", "-y")
+    assert said.code == Exit.ROLLED_BACK and "did not take pgha's settings" in said.text, said.text
+    client.more()
+    assert {path: text for path, text in legacy.files().items() if text} == found
+    path = legacy.data("n1") / "postgresql.conf"
+    path.write_text(path.read_text().replace("nonsense\n", ""))
+    again = legacy.pgha("bootstrap", "--adopt", "-y")
+    assert again.code == 0, again.text
     client.more()
     client.end()
     assert legacy.postmasters == before and waits(legacy) == {"n1": True}

@@ -37,7 +37,8 @@ def server(name: str, given: Mapping[str, str] | None = None, *, standby: bool =
     values |= {k: Setting(v, changed=True) for k, v in (given or {}).items()}
     runs = Runs(
         version=150004, system="7", standby=standby, checksums=True, timeline=3, lsn="0/100", superuser=True,
-        role=False, senders=(), source="192.0.2.11 5432" if standby else "", rules=7, settings=values,
+        role=False, senders=(), slots=("patroni_n2",), source="192.0.2.11 5432" if standby else "", rules=7,
+        settings=values,
     )  # fmt: skip
     files = {"config_file": "/etc/p/postgresql.conf", "hba_file": "/etc/p/hba", "ident_file": "/etc/p/ident"}
     return Server(name, PidFile(77, 5432, "/run/postgresql", ready=True), 5, Identity(1, 2, 3), runs, 15, files)
@@ -122,6 +123,7 @@ def test_only_what_the_store_may_hold_and_the_inventory_does_not_is_taken_in() -
     looked = judged(server("n1", given), text=text)
     assert looked.imported == {"work_mem": "7MB"}
     assert any("not taken over: my.thing" in warning for warning in looked.warnings)
+    assert any("slots patroni_n2 hold WAL for nobody" in warning for warning in looked.warnings)
 
 
 class Machine:

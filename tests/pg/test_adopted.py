@@ -51,7 +51,7 @@ def test_what_pgha_decides_is_taken_out_of_the_file_that_is_read_last() -> None:
 def test_facts_that_are_not_whole_are_refused() -> None:
     body = {
         "version": 150004, "system": "7", "recovery": False, "checksums": "on", "timeline": 3, "lsn": "0/1",
-        "super": True, "role": False, "senders": [], "source": None, "rules": 5,
+        "super": True, "role": False, "senders": [], "slots": [], "source": None, "rules": 5,
         "settings": {"work_mem": ["7MB", "configuration file", True], "port": ["1", "command line", True],
                      "jit": ["off", "session", True], "geqo": ["on", "default", False]},
     }  # fmt: skip
