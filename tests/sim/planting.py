@@ -16,6 +16,7 @@ def swap(owner: object, name: str, new: object) -> Undo:
 
 def both(*undos: Undo) -> Undo:
     """All of them."""
+
     def undo() -> None:
         for one in undos:
             one()
