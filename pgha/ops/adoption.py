@@ -28,7 +28,7 @@ SPARE_SENDERS = 2  # a clone takes two
 KEPT = ("shared_preload_libraries", "archive_mode", "archive_command", "archive_library")
 """What a first start by pgha without them would break: the inventory has to name them."""
 _AROUND = re.compile(r"lc_.*|.*_file|.*_directory|.*_directories|log_.*|logging_collector|event_source|cluster_name")
-_AROUND_TOO = ("dynamic_shared_memory_type", "listen_addresses", "unix_socket_permissions", "unix_socket_group")
+_AROUND_TOO = ("dynamic_shared_memory_type", "unix_socket_permissions", "unix_socket_group")
 
 
 @dataclass(frozen=True, slots=True)

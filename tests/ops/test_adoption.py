@@ -119,10 +119,11 @@ def test_a_setting_of_the_command_line_that_pgha_decides_is_refused() -> None:
 
 def test_only_what_the_store_may_hold_and_the_inventory_does_not_is_taken_in() -> None:
     given = {"work_mem": "7MB", "wal_sender_timeout": "60s", "max_connections": "300", "my.thing": "x"}
+    given |= {"listen_addresses": "*"}
     text = TEXT.replace("postgres: 15", "postgres: {version: 15, parameters: {max_connections: 300}}")
     looked = judged(server("n1", given), text=text)
     assert looked.imported == {"work_mem": "7MB"}
-    assert any("not taken over: my.thing" in warning for warning in looked.warnings)
+    assert any("not taken over: listen_addresses, my.thing" in warning for warning in looked.warnings)
     assert any("slots patroni_n2 hold WAL for nobody" in warning for warning in looked.warnings)
 
 
