@@ -81,12 +81,15 @@ def test_up_used_and_down(home: Path) -> None:
         lambda: pgha("list", "-i", inventory, cwd=home).code == Exit.OK, 20.0, "not healthy after the switchover"
     )
 
+    same = pgha("upgrade", "-y", "-i", inventory, cwd=home)
+    assert same.code == Exit.OK and "every node runs" in same.out, same.err
+
     uri = pgha("dsn", "-i", inventory, cwd=home).out.strip()
     where = json.loads(pgha("list", "-i", inventory, "-o", "json", cwd=home).out)
     primary = next(n for n in where["nodes"] if n["role"] == "primary")
     assert uri.startswith(f"postgresql://app@{primary['host']},") and f"passfile={root}/app.passfile" in uri
 
-    _check_restarter(nodes_of(root), primary["node"])
+    _check_restarter(nodes_of(root), primary["node"], inventory)
     before = [p for node in nodes_of(root) for kind in sort_out(node, living()).values() for p in kind]
     down = pgha("demo", "down", "--dir", str(root), cwd=home)
     assert down.code == Exit.OK, down.err
@@ -95,7 +98,13 @@ def test_up_used_and_down(home: Path) -> None:
     assert twice.code == Exit.OK and "nothing to do" in twice.out
 
 
-def _check_restarter(nodes: list[LocalNode], primary: str) -> None:
+def _says(inventory: str, name: str) -> str:
+    """What `list` says is wrong with the node."""
+    rows = json.loads(pgha("list", "-i", inventory, "-o", "json", cwd=Path("/")).out)["nodes"]
+    return next(str(row["problem"]) for row in rows if row["node"] == name)
+
+
+def _check_restarter(nodes: list[LocalNode], primary: str, inventory: str) -> None:
     """A guard and its agent, killed together, and a killed etcd member come back; one that is held down does not."""
     standby, other = (n for n in nodes if n.name != primary)
     hold_down(other)
@@ -106,6 +115,7 @@ def _check_restarter(nodes: list[LocalNode], primary: str) -> None:
     await_true(lambda: not any(look_at(pid) for pid in victims), 5.0, "they do not die")
     await_true(lambda: bool(processes(standby)["guard"] and processes(standby)["etcd"]), 15.0, "no restart")
     assert not processes(other)["guard"]
+    await_true(lambda: "the watchdog does not run" in _says(inventory, other.name), 20.0, "list does not ask about it")
     let_up(other)
     await_true(lambda: bool(processes(other)["guard"]), 15.0, "no restart after it was let up")
 
