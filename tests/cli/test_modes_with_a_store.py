@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,7 +14,7 @@ from pgha.core.decide import Rule
 from pgha.core.model import Position, Seal, Settings, Tenure
 from pgha.errors import Exit
 from tests.cli.test_with_a_store import ROOT, Shop, etcd, shop
-from tests.ops.cases import LSN, copy, leader
+from tests.ops.cases import LSN, copy, leader, order
 from tests.ops.explain_cases import key, sealed
 
 __all__ = ["etcd", "shop"]  # fixtures
@@ -101,6 +103,24 @@ def test_without_consent_and_an_answer_nothing_is_ordered(
     said = lost.run("failover", *words)
     assert said.code == code and text in said.out + said.err, said
     assert lost.entries() == before
+
+
+def test_a_failover_that_is_at_work_is_followed_and_told_as_a_document_too(lost: Shop) -> None:
+    lost.order(order(kind="failover", phase="accepted", epoch=3, source="n1", target="n2", asked_at=time.time() - 3))
+
+    def agents() -> None:
+        lost.leader(leader(holder=copy("n2"), epoch=4, tenure=Tenure.HELD, sync=()))
+        lost.order(None)
+
+    later = threading.Timer(1.0, agents)
+    later.start()
+    try:
+        said = lost.run("failover", "--to", "n2", "--accept-data-loss", "-y", "-o", "json")
+    finally:
+        later.join()
+    assert said.code == Exit.OK and "already: followed" in said.err, said
+    body = json.loads(said.out)["failover"]
+    assert (body["to"], body["followed"]) == ("n2", True) and body["seconds"] > 0.0
 
 
 def test_an_order_that_no_agent_takes_up_is_withdrawn(lost: Shop) -> None:
