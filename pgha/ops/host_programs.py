@@ -71,8 +71,12 @@ class HostReach:
         root, where = self.remote.as_user("root"), f"{self.node.name} ({self.node.host})"
         text = root.read(self.node.node_file_path)
         if text is None:
-            raise Refused(f"{where} has no node of {self.node.cluster}", f"no {self.node.node_file_path}")
-        bin_dir = nodefile.parse(text).bin_dir
+            why = f"no {self.node.node_file_path}"
+            raise Refused(f"{where} has no node of {self.node.cluster}", why, "pgha bootstrap")
+        try:
+            bin_dir = nodefile.parse(text).bin_dir
+        except ValueError as e:
+            raise Refused(f"{where}: {self.node.node_file_path} is not understood", str(e), "pgha bootstrap") from e
         argv = ["env", "LC_ALL=C", "sh", "-s", "--", bin_dir, "yes" if packages else "no"]
         ran = root.run(argv, timeout_s=APT_S if packages else LOOK_S, stdin=LOOK)
         if ran.code == UPDATE_FAILED:
@@ -80,7 +84,10 @@ class HostReach:
         said, begun, policy = ran.out.partition(BEGIN)
         if not ran.ok or not begun:
             raise Refused(f"{where}: {bin_dir}/postgres does not say its version", ran.tail())
-        return Programs(installed_of(said), parse_policy(policy))
+        try:
+            return Programs(installed_of(said), parse_policy(policy))
+        except ValueError as e:
+            raise Refused(f"{where}: {bin_dir}/postgres is not understood", str(e)) from e
 
     def bring(self, packages: Sequence[Package]) -> None:
         """By apt, all at once. Raises RolledBack, Unreachable."""

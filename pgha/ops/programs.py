@@ -75,7 +75,10 @@ class LocalReach:
         ran = self.host.run([f"{self.bin_dir}/postgres", "--version"], timeout_s=ASK_S)
         if not ran.ok:
             raise Refused(f"{self.bin_dir}/postgres does not run", ran.tail())
-        return Programs(installed_of(ran.out))
+        try:
+            return Programs(installed_of(ran.out))
+        except ValueError as e:
+            raise Refused(f"{self.bin_dir}/postgres is not understood", str(e)) from e
 
     def bring(self, packages: Sequence[Package]) -> None:
         """There are none."""

@@ -95,6 +95,9 @@ def test_a_node_of_this_machine_has_what_its_program_says() -> None:
         program.write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)'\n")
         program.chmod(0o755)
         assert reach.look(packages=True) == Programs("15.18 (Debian 15.18-0+deb12u1)")
+        program.write_text("#!/bin/sh\necho 'something else 15.18'\n")
+        with pytest.raises(Refused, match="not understood"):
+            reach.look(packages=True)
 
 
 def test_what_is_no_version_of_postgresql_is_none() -> None:
