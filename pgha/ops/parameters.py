@@ -221,10 +221,11 @@ def _lowers(name: str, value: str, running: str) -> bool:
 
 def _effect(target: Target, name: str, value: str, answers: Mapping[str, Answer]) -> list[str]:
     facts = {node: answer.facts[name] for node, answer in answers.items()}
-    later = sorted(node for node, fact in facts.items() if parameters.needs_start(fact))
+    later = sorted(node for node, fact in facts.items() if parameters.needs_start(fact) and fact.value != value)
     if not later:
         return []
     running, step = "/".join(sorted({facts[n].value for n in later})), target.command("restart --rolling --pending")
     lowers = any(_lowers(name, value, fact.value) for fact in facts.values())
     order = "; the primary first, in place" if lowers else "; the standbys first" if name in limits.ORDERED else ""
-    return [f"{name}: {running} until {', '.join(later)} restart{order}: {step}"]
+    where = " where that is not the default" if value == parameters.DEFAULT else ""
+    return [f"{name}: {running} until {', '.join(later)} restart{where}{order}: {step}"]

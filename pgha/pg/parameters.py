@@ -171,10 +171,12 @@ def try_sql(name: str, value: str) -> str:
 
 LIMITS = f"SELECT name, setting FROM pg_settings WHERE name IN ({_listed(ORDERED)})"  # noqa: S608
 
-PENDING = """SELECT lower(s.name), current_setting(s.name),
- coalesce((SELECT f.setting FROM pg_file_settings f WHERE lower(f.name) = lower(s.name)
- ORDER BY f.seqno DESC LIMIT 1), '')
- FROM pg_settings s WHERE s.pending_restart"""
+PENDING = """SELECT name, running, coalesce(filed, 'default') FROM (
+ SELECT lower(s.name) AS name, current_setting(s.name) AS running, s.setting = s.boot_val AS is_default,
+ (SELECT f.setting FROM pg_file_settings f WHERE lower(f.name) = lower(s.name) ORDER BY f.seqno DESC LIMIT 1) AS filed
+ FROM pg_settings s WHERE s.pending_restart) x WHERE filed IS NOT NULL OR NOT is_default"""
+"""What waits for a start: running, coming. PostgreSQL marks every parameter that has left its file, also one that was
+never in force from there (guc-file.l, ProcessConfigFileInternal)."""
 
 REFUSED = """SELECT coalesce(f.name, 'line ' || f.sourceline), f.error FROM pg_file_settings f
  WHERE f.error IS NOT NULL AND f.sourcefile = {path}

@@ -99,6 +99,9 @@ def test_what_waits_for_a_restart_is_said_and_for_whom() -> None:
     (line,) = judged(TARGET, {"max_connections": "300"}, answers()).lines
     assert line.startswith("max_connections: 100 until n1, n2, n3 restart; the standbys first: pgha ")
     assert judged(TARGET, {"work_mem": "8MB"}, answers()).lines == ()
+    assert judged(TARGET, {"max_connections": "100"}, answers()).lines == (), "that is what they run"
+    (line,) = judged(TARGET, {"max_connections": "default"}, answers()).lines
+    assert "restart where that is not the default" in line
 
 
 def test_who_gave_no_answer_is_named_and_without_any_nothing_is_judged() -> None:
