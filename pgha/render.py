@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -53,10 +54,25 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def fitted(lines: Sequence[str], stream: TextIO) -> list[str]:
+    """Cleaned; on a terminal none is cut within a word. A command to paste stays in one line, as wide as it is."""
+    safe = [clean(line) for line in lines]
+    if not stream.isatty():
+        return safe
+    width, found = max(40, shutil.get_terminal_size().columns), list[str]()
+    for line in safe:
+        if len(line) <= width or line.startswith("next:"):
+            found.append(line)
+            continue
+        deeper = " " * (len(line) - len(line.lstrip()) + 4)
+        found += textwrap.wrap(line, width, subsequent_indent=deeper, break_on_hyphens=False, break_long_words=False)
+    return found
+
+
 def error(problem: PghaError, stream: TextIO | None = None) -> None:
     """The error form, on stderr."""
     out = stream or sys.stderr
-    lines = [clean(line) for line in problem.lines()]
+    lines = fitted(problem.lines(), out)
     for line in painted(lines) if has_colour(out) else lines:
         print(line, file=out)
 
@@ -75,7 +91,8 @@ def error_json(problem: PghaError) -> None:
 
 def note(text: str) -> None:
     """A line of the story, on stderr."""
-    print(clean(text), file=sys.stderr, flush=True)
+    for line in fitted([text], sys.stderr):
+        print(line, file=sys.stderr, flush=True)
 
 
 class Lines:
@@ -88,13 +105,14 @@ class Lines:
         """One line a step; what is only begun or waited for ends with dots."""
         elapsed = time.monotonic() - self._began
         dots = "" if done else " ..."
-        self._out.write(f"{elapsed:6.2f}s  {where or '-':<8} {clean(what)}{dots}\n")  # at once: several threads tell
+        lines = fitted([f"{elapsed:6.2f}s  {where or '-':<8} {what}{dots}"], self._out)
+        self._out.write("\n".join(lines) + "\n")  # at once: several threads tell
         self._out.flush()
 
 
 def told(lines: Sequence[str]) -> None:
     """Lines of the story, on stderr, coloured on a terminal."""
-    safe = [clean(line) for line in lines]
+    safe = fitted(lines, sys.stderr)
     for line in painted(safe) if has_colour(sys.stderr) else safe:
         print(line, file=sys.stderr, flush=True)
 

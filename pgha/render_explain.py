@@ -118,7 +118,10 @@ def _gap(gap: Gap, width: int) -> list[str]:
 
 def _node(node: NodeAnswer, found: Explained, width: int) -> list[str]:
     row = node.row
-    words = [w for w in (row.role, row.state) if w != "-"]
+    through = (
+        f" from {row.follows}" if row.state == "streaming" and row.follows not in ("", found.status.leader) else ""
+    )
+    words = [w for w in (row.role, f"{row.state}{through}") if w != "-"]
     words = list(dict.fromkeys(words)) + (["nofailover"] if node.nofailover else [])
     seen = "" if row.seen_s is None else f", seen {age_text(row.seen_s)} ago"
     page = _wrapped(f"{clean(row.node)} ", f"{', '.join(words)}{seen}", width, at=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -254,3 +255,20 @@ def test_a_silent_store_is_exit_9_within_its_time_and_every_node_has_its_row(tmp
 
 def test_no_module_of_the_command_line_names_this_checkout() -> None:
     assert str(CHECKOUT) not in "".join(p.read_text() for p in (CHECKOUT / "pgha").rglob("*.py"))
+
+
+class Terminal(io.StringIO):
+    """One that is 40 columns wide."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_no_line_is_cut_within_a_word_and_a_command_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = "the standbys first, one after another, and the primary last"
+    said = PghaError("no", long, "pgha restart --rolling --pending --inventory shop.yaml")
+    lines = render.fitted([f"  {long}", *said.lines()], Terminal())
+    assert lines[0] == "  the standbys first, one after another," and lines[1] == "      and the primary last"
+    assert lines[-1] == "next: pgha restart --rolling --pending --inventory shop.yaml"
+    assert render.fitted([f"  {long}\x1b"], io.StringIO()) == [f"  {long}?"]

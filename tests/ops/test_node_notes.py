@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pgha import render_explain
 from pgha.errors import Exit
 from pgha.ops import connect, node_notes
+from pgha.ops.explain import explain
 from pgha.ops.status import Seen, judge
 from pgha.ops.target import NodeRef
 from tests.ops.cases import TARGET, leader, member, order, seen
@@ -52,6 +54,7 @@ def test_who_follows_a_standby_is_as_it_should_be_and_a_remark_says_when_it_does
     found = judge(TARGET, apart)
     assert found.exit == Exit.OK and found.rows[2].tags == ("follow n2",) and not found.remarks, found
     assert found.rows[2].lag_bytes is not None and found.rows[2].as_dict()["follows"] == "n2"
+    assert "standby, streaming from n2, seen" in "\n".join(render_explain.lines(explain(TARGET, apart), 80))
     back = judge(TARGET, seen(member("n3", **there, follows="n1"), key=leader("n2")))
     assert back.remarks == ("n3 streams from n1 while n2 can't be followed",)
 
