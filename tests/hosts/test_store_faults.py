@@ -149,12 +149,8 @@ def test_etcd_has_no_room(cluster: HostCluster, client: Writing) -> None:
         cluster.await_whole()
     node = cluster.standbys[0]
     try:
-        for i in range(9):
-            cluster.etcdctl(node, "put", f"/filler/{i}", stdin="x" * 1_000_000)
-        said = cluster.pgha("check")
-        assert said.out.count("at 15 MB etcd takes no writes any more") == 3, said.out
         with contextlib.suppress(AssertionError):
-            for i in range(9, 40):
+            for i in range(40):
                 cluster.etcdctl(node, "put", f"/filler/{i}", stdin="x" * 1_000_000)
         until(lambda: "NOSPACE" in cluster.etcdctl(node, "alarm", "list"), within_s=20.0, what="the alarm is raised")
         falls_silent(client)
