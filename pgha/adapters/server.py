@@ -111,7 +111,7 @@ class PostgresServer:
             self._last, job=view.job, job_failed=view.job_failed, exits=view.exits, checkpoints=self._poll_checkpoint()
         )
         if before.running is Running.STARTING and self.files.still_starting():
-            return replace(before, why="the database system is starting up")
+            return replace(before, why="the database system is starting up", wal_gone=self.log.wal_is_gone())
         try:
             row = self._sql(look.LOOK, deadline_s=started_s + LOOK_S)[0]
         except SqlError as e:

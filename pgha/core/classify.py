@@ -262,7 +262,7 @@ def _path(obs: Observation) -> Path:
     if epoch and obs.sealed is None:
         if leader is None or leader.tenure is not Tenure.HELD:
             return Path.UNKNOWN
-        broken = obs.server.job_failed or obs.failed_starts > CATCH_UP_STARTS
+        broken = obs.server.job_failed or obs.server.wal_gone or obs.failed_starts > CATCH_UP_STARTS
         return Path.FOLLOW if leader.epoch == epoch and not broken else Path.CLONE
     if leader is None or obs.sealed is None or stops_on_order(obs):
         return Path.UNKNOWN

@@ -112,7 +112,7 @@ def _without(node: GuardedNode, name: str) -> str:
         (lambda n: '{"state_dir": 5}', 2, "state_dir is missing"),
         (lambda n: '{"state_dir": "/nowhere/at/all"}', 4, "no lock at /nowhere/at/all/watchdog.lock"),
         (lambda n: _without(n, "data_dir"), 2, "not a complete pgha node file"),
-        (lambda n: n.file.read_text().replace('"schema": 1', '"schema": 99'), 2, "not a pgha node file of schema 1"),
+        (lambda n: n.file.read_text().replace('"schema": 1', '"schema": 99'), 2, "a newer pgha has written it"),
         (lambda n: n.file.read_text().replace(str(n.data), "here"), 2, "no absolute path: here"),
         (lambda n: "\x00", 2, "not a usable node file"),
     ],
